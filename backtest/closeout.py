@@ -1,0 +1,112 @@
+"""What did the book lose over the margin period, and what did it cost to get out?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data import Book, Coverage, Floats, MarketHistory, ParameterError
+
+
+@dataclass(frozen=True)
+class LiquidationCost:
+    """What closing a position costs, as a share of its notional: half the spread, and an impact that grows with size.
+
+    The square-root law of market impact: Almgren, Thum, Hauptmann and Li (2005), "Direct estimation of equity market
+    impact", Risk 18; Toth et al. (2011), Phys. Rev. X 1, 021006.
+
+    Parameters
+    ----------
+    half_spread : share of notional paid whatever the size.
+    impact : share of notional paid on top for a position as large as `depth`.
+    size : USD that one unit of gross notional stands for (books are rebuilt to unit gross notional).
+    depth : USD that the market absorbs over the margin period at the cost `impact`.
+
+    Raises
+    ------
+    ParameterError
+        If a parameter is negative, or the depth not positive.
+    """
+
+    half_spread: float = 0.0002
+    impact: float = 0.001
+    size: float = 1e6
+    depth: float = 1e8
+
+    def __post_init__(self) -> None:
+        if not (self.half_spread >= 0 and self.impact >= 0 and self.size >= 0 and self.depth > 0):
+            raise ParameterError(f"a liquidation cost needs parameters >= 0 and a depth > 0, got {self}")
+
+    def of(self, notional: Floats) -> Floats:
+        """Cost of closing each signed notional, same shape and unit."""
+        size = np.abs(notional)
+        return np.asarray(size * (self.half_spread + self.impact * np.sqrt(size * self.size / self.depth)))
+
+
+FREE = LiquidationCost(0.0, 0.0)
+
+
+def closeout(
+    book: Book, history: MarketHistory, row: int, coverage: Coverage, cost: LiquidationCost
+) -> tuple[Floats, Floats]:
+    """Loss at the end of the horizon that starts at `row`, and the worst along the way, (P,) each, in the numeraire.
+
+    Minus the change in value, funding and closeout cost included, revalued in the numeraire at the later instant. The
+    worst adds to each row's loss at its close the further move to its high or low against the net position; where
+    several underlyings move inside one row these need not have met, so it is an upper bound. Every price must be known
+    at both ends; rows between without one are passed over.
+    """
+    steps = history.steps(coverage)
+    first, last = row + 1, row + steps + 1
+    gain = _contract_gains(book, history, row, first, last)
+    loss = -(gain @ book.quantity.T).T if isinstance(book.quantity, np.ndarray) else -(book.quantity @ gain.T)
+    portfolio, _, notional = book.positions(history.at(row))
+    rate = history.rates(np.arange(row, last))
+    # Positions are closed at the later price, but the cost is charged on the notional that was margined.
+    exit_cost = np.bincount(portfolio, cost.of(notional), minlength=len(book.portfolios)) * rate[0]
+    swing = _adverse_swing(book, history, row, first, last)
+    with np.errstate(invalid="ignore"):
+        ends = (loss + exit_cost[:, None]) / rate[1:]
+        worst = np.nanmax((loss + swing + exit_cost[:, None]) / rate[1:], axis=1)
+    return np.asarray(ends[:, -1]), np.maximum(worst, ends[:, -1])
+
+
+def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, last: int) -> Floats:
+    """USD gain of one long contract from `row` to each later row, (h, N); 0 where nothing is held."""
+    listing = book.listing
+    column = listing.columns(history.underlyings)
+    price = np.stack([listing.prices(history.at(r)) for r in range(row, last)])
+    start, end = price[0], price[1:]
+    spot = history.spot[first:last, column]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        change = end / start - 1.0
+        # An inverse contract gains coin, worth the spot of the later instant (all of it is lost where the coin dies).
+        coin = change * np.where(end > 0, spot / end, 1.0)
+    gain = np.where(listing.inverse, coin, np.where(start > 0, end - start, 0.0)) * listing.multiplier
+    gain -= _funding_paid(book, history, first, last)
+    held = np.asarray(abs(book.quantity).sum(axis=0)).ravel() != 0
+    return np.where(held, gain, 0.0)
+
+
+def _funding_paid(book: Book, history: MarketHistory, first: int, last: int) -> Floats | float:
+    """USD that one long contract has paid in funding by each row, (h, N)."""
+    if history.funding is None:
+        return 0.0
+    column = book.listing.columns(history.underlyings)
+    rate, spot = history.funding[first:last, column], history.spot[first:last, column]
+    notional = np.where(book.listing.inverse, 1.0, spot) * book.listing.multiplier
+    paid = np.where(book.listing.perpetual, np.nan_to_num(rate * notional), 0.0)
+    return np.asarray(np.cumsum(paid, axis=0))
+
+
+def _adverse_swing(book: Book, history: MarketHistory, row: int, first: int, last: int) -> Floats:
+    """USD lost from each row's close to its high or low against the net position, (P, h)."""
+    if history.high is None or history.low is None:
+        return np.zeros((len(book.portfolios), last - first))
+    spot = history.spot[first:last]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        up = np.nan_to_num(np.maximum(history.high[first:last] / spot - 1.0, 0.0), posinf=0.0)
+        down = np.nan_to_num(np.maximum(1.0 - history.low[first:last] / spot, 0.0), posinf=0.0)
+    exposure = book.exposure(history.at(row)) * history.rates(np.array([row]))[0]
+    moved = np.nan_to_num(spot / np.where(history.spot[row] > 0, history.spot[row], np.nan))
+    long, short = np.maximum(exposure, 0.0), np.maximum(-exposure, 0.0)
+    return np.asarray(long @ (down * moved).T + short @ (up * moved).T)

@@ -1,0 +1,270 @@
+"""What do losses and margins add up to, portfolio by portfolio, in one pass?"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import log
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from data.compiled import compiled
+from data.errors import ParameterError
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+WIDTH = 256  # portfolios tallied together: few enough for their sums to stay in the fastest cache
+_ROWS_A_LOGARITHM = 16  # a product of so many shortfalls within the bounds below neither over- nor underflows
+_LEAST_ES, _MOST_ES = 1e-15, 1e15
+_ENOUGH_FOR_THREADS = 200_000  # pairs; fewer are done before a thread has started
+
+
+class _Running(NamedTuple):
+    """Sums of one portfolio so far; whole numbers are kept as floats so that all fit one vector register."""
+
+    held: float
+    breaches: float
+    steps: float
+    into: float
+    out_of: float
+    stayed: float
+    gap: float
+    shortfall: float
+    peak: float
+    margin: float
+    fz_count: float
+    fz: float
+    es_product: float
+    was_held: float
+    was_breach: float
+
+
+_SUMS = len(_Running._fields)
+_WHOLE = ("held", "breaches", "steps", "into", "out_of", "stayed", "fz_count")
+_FZ, _ES_PRODUCT = _Running._fields.index("fz"), _Running._fields.index("es_product")
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What (R, P) losses and margins add up to, each (P,).
+
+    Parameters
+    ----------
+    count : decisions with a position.
+    breaches : losses above margin.
+    n00, n01, n10, n11 : transitions between consecutive decisions, both with a position, by breach before and after.
+    pinball : mean quantile loss at the level (Koenker and Bassett 1978).
+    mean_shortfall, peak_shortfall : uncovered loss, on average and at its worst.
+    mean_margin : average margin.
+    fz0_total, fz0_count : sum of the FZ0 loss, and the pairs it is defined for.
+
+    Means are NaN where `count` is 0.
+    """
+
+    count: Counts
+    breaches: Counts
+    n00: Counts
+    n01: Counts
+    n10: Counts
+    n11: Counts
+    pinball: Floats
+    mean_shortfall: Floats
+    peak_shortfall: Floats
+    mean_margin: Floats
+    fz0_total: Floats
+    fz0_count: Counts
+
+    @property
+    def breach_share(self) -> Floats:
+        """Breaches by decision with a position, NaN where there is none."""
+        return _per(self.breaches.astype(np.float64), self.count)
+
+
+def tally(loss: Floats, margin: Floats, level: float, es: Floats | None = None, threads: int | None = None) -> Tally:
+    """Count and sum (R, P) losses against margins, decisions oldest first; a NaN in either means there was no position.
+
+    A loss above the margin is a breach. `es` (R, P) is the expected shortfall stated with the margin as value at risk,
+    both as losses > 0. The FZ0 loss (Patton, Ziegel and Chen 2019, "Dynamic semiparametric models for expected
+    shortfall", J. Econometrics 211, equation 6) is defined where es >= margin > 0; it is counted there, for es from
+    1e-15 to 1e15. Each portfolio is summed in one order, so that the answer is the same to the last bit for any number
+    of threads (by default as many as numba is allowed).
+
+    Raises
+    ------
+    ParameterError
+        Where shapes differ or are not (R, P), or the level is not within (0, 1).
+    """
+    shapes = [panel.shape for panel in (loss, margin, es) if panel is not None]
+    if loss.ndim != 2 or len(set(shapes)) > 1:
+        raise ParameterError(f"loss, margin and es must be (R, P) alike, got {shapes}")
+    if not 0.0 < level < 1.0:
+        raise ParameterError(f"level must lie within (0, 1), got {level}. Typical values: 0.95-0.999.")
+    losses, margins = np.ascontiguousarray(loss, np.float64), np.ascontiguousarray(margin, np.float64)
+    tails = margins if es is None else np.ascontiguousarray(es, np.float64)
+    sums = np.zeros((_SUMS, loss.shape[1]))
+
+    def one_block(first: int) -> None:
+        add_block(losses, margins, tails, 1.0 / (1.0 - level), first, min(first + WIDTH, loss.shape[1]), sums)
+
+    _for_each_block(one_block, loss.shape, threads or numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    return _told(sums, level, es is not None)
+
+
+def _for_each_block(one_block: Callable[[int], None], shape: tuple[int, ...], threads: int) -> None:
+    blocks = range(0, shape[1], WIDTH)
+    if min(threads, len(blocks)) == 1 or shape[0] * shape[1] < _ENOUGH_FOR_THREADS:
+        for first in blocks:
+            one_block(first)
+        return
+    with ThreadPoolExecutor(min(threads, len(blocks))) as pool:
+        list(pool.map(one_block, blocks))
+
+
+def _told(sums: Floats, level: float, has_es: bool) -> Tally:
+    total = dict(zip(_Running._fields, sums, strict=True))
+    whole = {name: total[name].astype(np.int64) for name in _WHOLE}
+    count = whole["held"]
+    return Tally(
+        count=count,
+        breaches=whole["breaches"],
+        n00=whole["steps"] - whole["into"] - whole["out_of"] + whole["stayed"],
+        n01=whole["into"] - whole["stayed"],
+        n10=whole["out_of"] - whole["stayed"],
+        n11=whole["stayed"],
+        pinball=_per(total["shortfall"] - (1.0 - level) * total["gap"], count),
+        mean_shortfall=_per(total["shortfall"], count),
+        peak_shortfall=total["peak"],
+        mean_margin=_per(total["margin"], count),
+        fz0_total=total["fz"] * has_es,
+        fz0_count=whole["fz_count"] * has_es,
+    )
+
+
+def _per(total: Floats, count: Counts) -> Floats:
+    return np.asarray(np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))
+
+
+@compiled
+def add_pair(running: _Running, loss: float, margin: float, es: float, scale: float) -> _Running:
+    """The sums with one more decision; `scale` is 1 / (1 - level).
+
+    FZ0 of losses: scale shortfall / es + margin / es + log(es) - 1, its logarithms gathered as a product.
+    """
+    gap = loss - margin
+    held = gap == gap
+    breach = 1.0 if gap > 0.0 else 0.0
+    here = 1.0 if held else 0.0
+    shortfall = gap if gap > 0.0 else 0.0
+    scored = held & (margin > 0.0) & (es >= margin) & (es >= _LEAST_ES) & (es <= _MOST_ES)
+    divisor = es if scored else 1.0
+    fz = (scale * shortfall + margin) / divisor - 1.0
+    return _Running(
+        held=running.held + here,
+        breaches=running.breaches + breach,
+        steps=running.steps + here * running.was_held,
+        into=running.into + breach * running.was_held,
+        out_of=running.out_of + here * running.was_breach,
+        stayed=running.stayed + breach * running.was_breach,
+        gap=running.gap + (gap if held else 0.0),
+        shortfall=running.shortfall + shortfall,
+        peak=shortfall if shortfall > running.peak else running.peak,
+        margin=running.margin + (margin if held else 0.0),
+        fz_count=running.fz_count + (1.0 if scored else 0.0),
+        fz=running.fz + (fz if scored else 0.0),
+        es_product=running.es_product * divisor,
+        was_held=here,
+        was_breach=breach,
+    )
+
+
+@compiled
+def _load(state: Floats, j: int) -> _Running:
+    """Sums of the j-th portfolio of a block."""
+    return _Running(
+        state[0, j],
+        state[1, j],
+        state[2, j],
+        state[3, j],
+        state[4, j],
+        state[5, j],
+        state[6, j],
+        state[7, j],
+        state[8, j],
+        state[9, j],
+        state[10, j],
+        state[11, j],
+        state[12, j],
+        state[13, j],
+        state[14, j],
+    )
+
+
+@compiled
+def _store(state: Floats, j: int, running: _Running) -> None:
+    """Put the sums of the j-th portfolio back."""
+    (
+        state[0, j],
+        state[1, j],
+        state[2, j],
+        state[3, j],
+        state[4, j],
+        state[5, j],
+        state[6, j],
+        state[7, j],
+        state[8, j],
+        state[9, j],
+        state[10, j],
+        state[11, j],
+        state[12, j],
+        state[13, j],
+        state[14, j],
+    ) = running
+
+
+@compiled
+def _part_of(panel: Floats, row: int, first: int, stop: int, blank: Floats) -> Floats:
+    """Columns [first, stop) of a row, or as many of `blank` beyond the last row."""
+    return panel[row][first:stop] if row < len(panel) else blank[: stop - first]
+
+
+@compiled
+def _four_rows(panel: Floats, row: int, first: int, stop: int, blank: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Columns [first, stop) of four rows from `row` on."""
+    return (
+        _part_of(panel, row, first, stop, blank),
+        _part_of(panel, row + 1, first, stop, blank),
+        _part_of(panel, row + 2, first, stop, blank),
+        _part_of(panel, row + 3, first, stop, blank),
+    )
+
+
+@compiled(nogil=True)
+def add_block(loss: Floats, margin: Floats, es: Floats, scale: float, first: int, stop: int, sums: Floats) -> None:
+    """Fill columns [first, stop) of `sums` (fields, P), at most WIDTH of them, from all rows of (R, P) panels.
+
+    The inner loop runs across portfolios, so that it vectorises without reordering any sum. Four decisions are added at
+    a visit, because the sums would otherwise cost more memory traffic than the panels.
+    """
+    state = np.zeros((_SUMS, WIDTH))
+    state[_ES_PRODUCT] = 1.0
+    blank = np.full(WIDTH, np.nan)
+    width = stop - first
+    for row in range(0, len(loss), 4):
+        l0, l1, l2, l3 = _four_rows(loss, row, first, stop, blank)
+        m0, m1, m2, m3 = _four_rows(margin, row, first, stop, blank)
+        e0, e1, e2, e3 = _four_rows(es, row, first, stop, blank)
+        for j in range(width):
+            running = _load(state, j)
+            running = add_pair(running, l0[j], m0[j], e0[j], scale)
+            running = add_pair(running, l1[j], m1[j], e1[j], scale)
+            running = add_pair(running, l2[j], m2[j], e2[j], scale)
+            running = add_pair(running, l3[j], m3[j], e3[j], scale)
+            _store(state, j, running)
+        if (row + 4) % _ROWS_A_LOGARITHM == 0 or row + 4 >= len(loss):
+            for j in range(width):
+                state[_FZ, j] += log(state[_ES_PRODUCT, j])
+                state[_ES_PRODUCT, j] = 1.0
+    sums[:, first:stop] = state[:, :width]

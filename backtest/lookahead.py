@@ -1,0 +1,179 @@
+"""Does any model see tomorrow?
+
+The future is rewritten in several ways, the model is refitted on every row, and its margins up to now must stay equal to
+the last bit. A rewriting that only truncates misses leaks of the same day, one that only reverses misses what does not
+depend on order, and one that only perturbs misses what needs a hole: all are run. `planted_leaks` holds the models that
+must be caught.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from backtest.portfolios import Books
+from backtest.replay import charges
+from data import Coverage, Floats, HistoryError, MarginlabError, MarketHistory
+from margin_models import MarginModel
+
+PANELS = ("spot", "high", "low", "volume", "funding", "marks")
+_FEATURES = ("volume", "funding")
+Rewriting = Callable[[MarketHistory, int], MarketHistory]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One model's verdict: `leaks` says for each rewriting of the future that changed a margin, which row it changed."""
+
+    model: str
+    rows: int
+    rewritings: tuple[str, ...]
+    leaks: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing changed."""
+        return not self.leaks
+
+
+def _rewritten(history: MarketHistory, row: int, change: Callable[[Floats], Floats]) -> MarketHistory:
+    """The same history up to and including `row`; `change` applied to every panel after it."""
+    panels = {}
+    for name in PANELS:
+        panel = getattr(history, name)
+        if panel is not None:
+            panels[name] = np.concatenate([panel[: row + 1], change(panel[row + 1 :])])
+    rates = {name: np.concatenate([rate[: row + 1], change(rate[row + 1 :])]) for name, rate in history.fx.items()}
+    return replace(history, fx=rates, **panels)
+
+
+def perturbed(history: MarketHistory, row: int) -> MarketHistory:
+    """Another future: shifted and scaled, ever more so, from the next row on."""
+
+    def change(panel: Floats) -> Floats:
+        ramp = np.linspace(3.0, 5.0, len(panel))
+        return np.asarray(panel * (ramp if panel.ndim == 1 else ramp[:, None]))
+
+    return _rewritten(history, row, change)
+
+
+def one_row_changed(history: MarketHistory, row: int) -> MarketHistory:
+    """Only the next row's outcome is another."""
+
+    def change(panel: Floats) -> Floats:
+        other = panel.copy()
+        other[:1] *= 0.5
+        return other
+
+    return _rewritten(history, row, change)
+
+
+def blanked(history: MarketHistory, row: int) -> MarketHistory:
+    """A future of holes."""
+    return _rewritten(history, row, lambda panel: np.full_like(panel, np.nan))
+
+
+def truncated(history: MarketHistory, row: int) -> MarketHistory:
+    """No future at all: the history ends now, its outcome unknown."""
+    return history.rows(0, row + 1)
+
+
+def shuffled(history: MarketHistory, row: int) -> MarketHistory:
+    """The same future in another order."""
+
+    def change(panel: Floats) -> Floats:
+        # A default that came and went would be no market at all.
+        return panel if (panel == 0).any() else panel[np.random.default_rng(5).permutation(len(panel))]
+
+    return _rewritten(history, row, change)
+
+
+REWRITINGS: dict[str, Rewriting] = {
+    "perturbed": perturbed,
+    "one row changed": one_row_changed,
+    "blanked": blanked,
+    "truncated": truncated,
+    "shuffled": shuffled,
+}
+
+
+def _holed(history: MarketHistory, row: int) -> MarketHistory:
+    """Features that are blank now, so that filling them backwards has to reach over the cut."""
+    holes = {}
+    for name in _FEATURES:
+        panel = getattr(history, name)
+        if panel is not None:
+            holed = panel.copy()
+            holed[row] = np.nan
+            holes[name] = holed
+    return replace(history, **holes) if holes else history
+
+
+def audit(
+    model: MarginModel,
+    history: MarketHistory,
+    books: Books,
+    coverage: Coverage,
+    *,
+    window: int,
+    rows: int = 20,
+    name: str | None = None,
+) -> Audit:
+    """Charge the last `rows` rows before a cut, refitting on each, under every rewriting of what follows the cut.
+
+    The cut lies two horizons, or a tenth of the history, before its end, whichever is more. HistoryError where the
+    history is too short for the window, the rows and a future.
+    """
+    future = max(2 * history.steps(coverage), len(history) // 10)
+    cut = len(history) - 1 - future
+    chosen = list(range(cut - rows + 1, cut + 1))
+    if chosen[0] + 1 < window:
+        raise HistoryError(
+            f"an audit needs window + rows + future = {window} + {rows} + {future} rows, got {len(history)}"
+        )
+    history = _holed(history.valued_in(coverage.numeraire), cut)
+    known = [row for row in chosen if np.isfinite(history.spot[row]).all()]
+
+    def margins(market: MarketHistory) -> Floats:
+        with threadpool_limits(1):
+            asked = charges(model, market, books, coverage, known, window=window, refit_every=1)
+            return np.array([requirement.initial for _, requirement, _ in asked])
+
+    honest = margins(history)
+    leaks = [
+        f"{word}: {difference}"
+        for word, rewrite in REWRITINGS.items()
+        if (difference := _difference(honest, lambda r=rewrite: margins(r(history, cut)), history, known))
+    ]
+    return Audit(name or repr(model), len(known), tuple(REWRITINGS), tuple(leaks))
+
+
+def _difference(honest: Floats, again: Callable[[], Floats], history: MarketHistory, rows: Sequence[int]) -> str:
+    """Where margins differ from the honest ones, "" where nowhere."""
+    try:
+        doctored = again()
+    except (MarginlabError, ArithmeticError, ValueError, IndexError, KeyError) as error:
+        return f"raised {type(error).__name__} ({str(error)[:80]})"
+    changed = (honest != doctored).any(axis=1)
+    if not changed.any():
+        return ""
+    row = rows[int(np.flatnonzero(changed)[0])]
+    return f"{changed.sum()} of {len(rows)} rows changed, first {str(history.time[row])[:16]}"
+
+
+def audit_table(audits: Sequence[Audit], planted: Sequence[Audit] = ()) -> pd.DataFrame:
+    """One row a model: what it is, whether it is as it should be, and what was found."""
+    rows = [
+        {
+            "model": one.model,
+            "kind": kind,
+            "verdict": ("sees tomorrow" if one.leaks else "clean"),
+            "as it should be": one.passed == (kind == "model"),
+            "found by": "; ".join(leak.split(":")[0] for leak in one.leaks),
+        }
+        for kind, group in (("model", audits), ("planted leak", planted))
+        for one in group
+    ]
+    return pd.DataFrame(rows)

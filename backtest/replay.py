@@ -1,0 +1,256 @@
+"""Fit on the past, charge now: what happened next?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+
+from backtest.closeout import LiquidationCost, closeout
+from backtest.portfolios import Books, joined
+from data import Coverage, Floats, HistoryError, MarketHistory, ModelError, ParameterError
+from data.clock import Stamps
+from margin_models import MarginModel, Requirement
+
+Bools = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What each book lost after each decision; the same for every model.
+
+    `rows` (R,) are the decisions' rows in the history, `end` (R,) the instants their horizons end, `loss` and
+    `loss_worst` (R, P) per unit of gross notional, NaN where a portfolio held nothing. `skipped` counts decisions left
+    out for a hole at either end.
+    """
+
+    rows: Rows
+    time: Stamps
+    end: Stamps
+    portfolios: tuple[str, ...]
+    loss: Floats
+    loss_worst: Floats
+    skipped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """What was asked and what was lost, (R, P) per unit of gross notional: rows are decisions, columns portfolios.
+
+    NaN where a portfolio held nothing. `notes` are what a model has to say about itself (fits refused, and why).
+    """
+
+    model: str
+    coverage: Coverage
+    time: Stamps
+    end: Stamps
+    portfolios: tuple[str, ...]
+    initial: Floats
+    maintenance: Floats
+    loss_end: Floats
+    loss_worst: Floats
+    skipped: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def loss(self) -> Floats:
+        """The loss that margin must survive, (R, P): at the end of the horizon or, where coverage says so, the worst."""
+        return self.loss_worst if self.coverage.path == "worst" else self.loss_end
+
+    @property
+    def shortfall(self) -> Floats:
+        """The part of the loss that initial margin did not cover, (R, P)."""
+        return np.maximum(self.loss - self.initial, 0.0)
+
+    @property
+    def live(self) -> Bools:
+        """Where a portfolio held something, (R, P)."""
+        return np.asarray(np.isfinite(self.loss))
+
+    @property
+    def disjoint(self) -> Rows:
+        """Decisions whose horizons do not overlap, earliest first: the independent trials."""
+        picked: list[int] = []
+        for row, time in enumerate(self.time):
+            if not picked or time >= self.end[picked[-1]]:
+                picked.append(row)
+        return np.array(picked, dtype=np.intp)
+
+    def book(self, portfolio: str) -> pd.DataFrame:
+        """One portfolio's margin, loss and shortfall over time; KeyError-like ParameterError for an unknown one."""
+        if portfolio not in self.portfolios:
+            raise ParameterError(f"no portfolio {portfolio!r} in this replay, there are {self.portfolios[:8]} ...")
+        p = self.portfolios.index(portfolio)
+        columns = {"initial": self.initial, "maintenance": self.maintenance, "loss": self.loss}
+        table = pd.DataFrame({name: panel[:, p] for name, panel in columns.items()})
+        table["shortfall"] = self.shortfall[:, p]
+        return table.set_axis(pd.DatetimeIndex(self.time, tz="UTC", name="time"))
+
+    def __repr__(self) -> str:
+        span = f"{str(self.time[0])[:10]}..{str(self.time[-1])[:10]}"
+        return f"Replay({self.model}: {len(self.time)} decisions, {len(self.portfolios)} portfolios, {span})"
+
+    def _repr_html_(self) -> str:
+        from backtest.scores import score
+
+        return f"<p>{repr(self).replace('<', '&lt;')}</p>{score(self)._repr_html_()}"
+
+
+def decisions(history: MarketHistory, books: Books, window: int, coverage: Coverage) -> tuple[Rows, int]:
+    """Rows with `window` rows up to and including them, a whole horizon ahead and every price known at both ends.
+
+    Also how many were skipped for a hole. HistoryError where none is left.
+    """
+    ahead = history.steps(coverage)
+    if window < 1 or window + ahead > len(history):
+        raise HistoryError(
+            f"a replay needs window + horizon = {window} + {ahead} rows, got {len(history)} rows: "
+            "shorten the window or bring more history"
+        )
+    rows = np.arange(window - 1, len(history) - ahead)
+    known = np.isfinite(history.spot).all(axis=1)
+    if history.marks is not None:
+        known &= np.isfinite(history.marks).all(axis=1)
+    chosen = rows[known[rows] & known[rows + ahead]]
+    if not chosen.size:
+        raise HistoryError(f"no decision has every price at both ends: all {len(rows)} were skipped")
+    return chosen, len(rows) - len(chosen)
+
+
+def outcomes(
+    history: MarketHistory,
+    books: Books | Sequence[Books],
+    coverage: Coverage,
+    *,
+    window: int,
+    cost: LiquidationCost | None = None,
+) -> Outcome:
+    """What each book lost after every decision.
+
+    Books are rebuilt to unit gross notional at each decision, from what is known then.
+    """
+    history, source = history.valued_in(coverage.numeraire), joined(books)
+    rows, skipped = decisions(history, source, window, coverage)
+    loss, worst = np.empty((2, len(rows), len(source.portfolios)))
+    for step, row in enumerate(rows.tolist()):
+        state = history.at(row)
+        book = source.at(state)
+        gross = book.gross(state)
+        unit = np.divide(1.0, gross, out=np.full_like(gross, np.nan), where=gross > 0)
+        end, along = closeout(book, history, row, coverage, cost or LiquidationCost())
+        loss[step], worst[step] = end * unit, along * unit
+    ends = history.time[rows + history.steps(coverage)]
+    return Outcome(rows, history.time[rows], ends, source.portfolios, loss, worst, skipped)
+
+
+def charges(
+    model: MarginModel,
+    history: MarketHistory,
+    books: Books | Sequence[Books],
+    coverage: Coverage,
+    rows: Sequence[int],
+    *,
+    window: int,
+    refit_every: int,
+) -> Iterator[tuple[MarginModel, Requirement, Floats]]:
+    """The fitted model, its requirement and the books' gross notional (P,) at each row, in order.
+
+    Refits every `refit_every` decisions on the `window` rows up to then. Nothing here looks beyond a row.
+    """
+    if refit_every < 1:
+        raise ParameterError(f"refit_every must be >= 1 decision, got {refit_every}")
+    history, source = history.valued_in(coverage.numeraire), joined(books)
+    fits = model.fit_many(history, [row + 1 for row in rows[::refit_every]], window, coverage)
+    for step, row in enumerate(rows):
+        if step % refit_every == 0:
+            fitted = next(fits)
+        past = history.rows(0, row + 1)
+        book = source.at(past.now)
+        asked = fitted.requirement(past, book)
+        _refuse_broken(model, asked, book.portfolios, past.now.time)
+        yield fitted, asked, book.gross(past.now)
+
+
+def replay(
+    model: MarginModel,
+    history: MarketHistory,
+    books: Books | Sequence[Books],
+    coverage: Coverage,
+    *,
+    window: int,
+    refit_every: int,
+    cost: LiquidationCost | None = None,
+    outcome: Outcome | None = None,
+    name: str | None = None,
+    progress: bool = False,
+) -> Replay:
+    """Walk forward: refit every `refit_every` decisions on the last `window` rows, charge with all of the past.
+
+    Parameters
+    ----------
+    books : one or several; rebuilt to unit gross notional at each decision (a fixed Book keeps its proportions).
+    window : rows a fit sees.
+    cost : what getting out costs; `LiquidationCost()` where None.
+    outcome : the losses, where they are known from another model's replay over the same decisions.
+    progress : show a bar over the decisions.
+
+    Raises
+    ------
+    HistoryError
+        If the history is too short for the window and the horizon.
+    ModelError
+        If the model returns a margin that is NaN, infinite, negative or of the wrong shape.
+    """
+    told = outcome or outcomes(history, books, coverage, window=window, cost=cost)
+    initial, maintenance = np.empty((2, *told.loss.shape))
+    notes: dict[str, int] = {}
+    seen: MarginModel | None = None
+    with threadpool_limits(1):
+        asked = charges(model, history, books, coverage, told.rows.tolist(), window=window, refit_every=refit_every)
+        shown = tqdm(asked, name or repr(model), len(told.rows), leave=False, disable=not progress)
+        for step, (fitted, requirement, gross) in enumerate(shown):
+            unit = np.divide(1.0, gross, out=np.full_like(gross, np.nan), where=gross > 0)
+            initial[step], maintenance[step] = requirement.initial * unit, requirement.maintenance * unit
+            if fitted is not seen:
+                seen = fitted
+                _collect(fitted, notes)
+    said = tuple(f"{note} ({count} fits)" for note, count in notes.items())
+    return Replay(
+        name or repr(model),
+        coverage,
+        told.time,
+        told.end,
+        told.portfolios,
+        initial,
+        maintenance,
+        told.loss,
+        told.loss_worst,
+        told.skipped,
+        said,
+    )
+
+
+def _collect(fitted: MarginModel, notes: dict[str, int]) -> None:
+    """Count what the parts of a fitted model say about fits they refused."""
+    for part in (fitted, *(value for key, value in vars(fitted).items() if key.endswith("_"))):
+        for symbol, reason in getattr(part, "failures_", {}).items():
+            note = f"{symbol}: {reason.split(':')[0]}"
+            notes[note] = notes.get(note, 0) + 1
+
+
+def _refuse_broken(model: MarginModel, asked: Requirement, portfolios: tuple[str, ...], time: np.datetime64) -> None:
+    """ModelError for a requirement that is not one finite number >= 0 a portfolio."""
+    for kind, margin in (("initial", asked.initial), ("maintenance", asked.maintenance)):
+        where = f"{model!r}: {kind} margin at {str(time)[:19]}"
+        if not isinstance(margin, np.ndarray) or margin.shape != (len(portfolios),):
+            raise ModelError(f"{where} must have the shape ({len(portfolios)},), got {np.shape(margin)}")
+        wrong = np.flatnonzero(~(np.isfinite(margin) & (margin >= 0)))
+        if wrong.size:
+            raise ModelError(
+                f"{where} must be finite and >= 0, got {margin[wrong[0]]} for {portfolios[wrong[0]]!r} "
+                f"({wrong.size} of {len(portfolios)} portfolios)"
+            )

@@ -1,0 +1,203 @@
+"""How much capital, for how much safety?"""
+
+from dataclasses import asdict, dataclass
+from math import ceil
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from backtest.bootstrap import block_draws, block_length, interval
+from backtest.coverage_tests import kupiec
+from backtest.equal_coverage import FLOOR, EqualCoverage, at_equal_coverage, mean_or_nan, scaled_margin_draws
+from backtest.kernels import Tally, tally
+from backtest.replay import Replay
+from data import Floats
+
+WORST_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """One judged model; margins, shortfalls and pinball are per unit of gross notional, the rest shares and counts.
+
+    Attributes
+    ----------
+    coverage, coverage_low, coverage_high : share of losses not above margin over all decisions and books, with a 95 %
+        block-bootstrap interval over dates.
+    coverage_worst_twentieth, coverage_worst_book : the same in the worst 5 % of books (their mean), and the worst book.
+    trials : decisions whose horizons do not overlap; each book is tested on these.
+    breaches : losses above margin on those trials, all books together.
+    breaches_expected : what the level allows a book on those trials.
+    books_rejected : share of books whose breaches an exact Kupiec test at 5 % rejects.
+    mean_margin : mean initial margin; `capital_efficiency` is its inverse, notional carried per unit of capital.
+    equal_margin, equal_low, equal_high : mean margin at equal coverage (walk-forward), with a 95 % interval. The ranking.
+    equal_coverage, equal_worst_twentieth, equal_worst_book : what was covered at that scale.
+    mean_shortfall, peak_shortfall : uncovered loss, over all decisions and at its worst.
+    pinball : mean quantile loss at the level.
+    peak_to_trough : largest over smallest margin of a book, the median book.
+    not_coverable : share of pairs that lost without having any margin to scale.
+    decisions, skipped : decisions judged, and left out for a missing price.
+    """
+
+    coverage: float
+    coverage_low: float
+    coverage_high: float
+    coverage_worst_twentieth: float
+    coverage_worst_book: float
+    trials: float
+    breaches: float
+    breaches_expected: float
+    books_rejected: float
+    mean_margin: float
+    capital_efficiency: float
+    equal_margin: float
+    equal_low: float
+    equal_high: float
+    equal_coverage: float
+    equal_worst_twentieth: float
+    equal_worst_book: float
+    mean_shortfall: float
+    peak_shortfall: float
+    pinball: float
+    peak_to_trough: float
+    not_coverable: float
+    decisions: float
+    skipped: float
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a score."""
+        return pd.DataFrame({"value": asdict(self)})
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(float_format="{:.6g}".format)
+
+
+def worst_twentieth(by_book: Floats) -> float:
+    """Mean over the lowest 5 % of books, at least one; NaN where no book is known."""
+    known = np.sort(by_book[np.isfinite(by_book)])
+    return mean_or_nan(known[: ceil(WORST_SHARE * len(known))])
+
+
+def lowest(by_book: Floats) -> float:
+    """The lowest known book, NaN where none is."""
+    known = by_book[np.isfinite(by_book)]
+    return float(known.min()) if known.size else float("nan")
+
+
+def peak_to_trough(margin: Floats) -> Floats:
+    """Largest over smallest margin above the floor of each book over time, (P,); NaN where there is none.
+
+    Murphy, Vasios and Vause (2014), Bank of England Financial Stability Paper 29.
+    """
+    known = np.where(margin > FLOOR, margin, np.nan)
+    some = np.isfinite(known).any(axis=0)
+    answer = np.full(margin.shape[1], np.nan)
+    answer[some] = np.nanmax(known[:, some], axis=0) / np.nanmin(known[:, some], axis=0)
+    return answer
+
+
+def _shares(covered: Floats) -> Floats:
+    """Share of ones in each column of what is known, (P,)."""
+    known = np.isfinite(covered)
+    count = known.sum(axis=0)
+    total = np.where(known, covered, 0.0).sum(axis=0)
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+
+def dates_drawn(replay: Replay) -> NDArray[np.int64]:
+    """Bootstrap draws of this replay's decisions; equal for every model that was replayed over the same ones."""
+    overlap = np.searchsorted(replay.time, replay.end, side="left") - np.arange(len(replay.time))
+    return block_draws(len(replay.time), block_length(len(replay.time), int(overlap.max())))
+
+
+def by_book(replay: Replay) -> pd.DataFrame:
+    """One row a portfolio: coverage over all decisions, breaches on its disjoint trials, exact Kupiec p, margin, loss."""
+    level = replay.coverage.level
+    whole = tally(replay.loss, replay.initial, level)
+    trial = tally(replay.loss[replay.disjoint], replay.initial[replay.disjoint], level)
+    equal = at_equal_coverage(replay)
+    columns = {
+        "coverage": 1.0 - whole.breach_share,
+        "trials": trial.count,
+        "breaches": trial.breaches,
+        "breaches_expected": trial.count * (1.0 - level),
+        "kupiec_p": _kupiec_p(trial, level),
+        "mean_margin": whole.mean_margin,
+        "equal_coverage": _shares(equal.covered),
+        "mean_shortfall": whole.mean_shortfall,
+        "peak_shortfall": whole.peak_shortfall,
+        "pinball": whole.pinball,
+        "peak_to_trough": peak_to_trough(replay.initial),
+    }
+    return pd.DataFrame(columns, index=pd.Index(replay.portfolios, name="portfolio"))
+
+
+def _kupiec_p(trial: Tally, level: float) -> Floats:
+    """Exact p-values, (P,); NaN for a book without a trial."""
+    some = trial.count > 0
+    p_value = np.full(len(some), np.nan)
+    p_value[some] = kupiec(trial.breaches[some], trial.count[some], 1.0 - level).p_value
+    return p_value
+
+
+def score(replay: Replay, draws: NDArray[np.int64] | None = None) -> Scorecard:
+    """Judge one replay.
+
+    `draws` are bootstrap draws of its decisions (`dates_drawn`), for who scores several models on the same dates.
+    """
+    draws = dates_drawn(replay) if draws is None else draws
+    level, live = replay.coverage.level, replay.live
+    whole = tally(replay.loss, replay.initial, level)
+    trial = tally(replay.loss[replay.disjoint], replay.initial[replay.disjoint], level)
+    shares = 1.0 - whole.breach_share
+    p_value = _kupiec_p(trial, level)
+    margin = mean_or_nan(np.where(live, replay.initial, np.nan))
+    bare = live & (replay.initial <= FLOOR) & (replay.loss > FLOOR)
+    low, high = interval(_coverage_draws(replay, draws))
+    return Scorecard(
+        coverage=1.0 - whole.breaches.sum() / whole.count.sum(),
+        coverage_low=low,
+        coverage_high=high,
+        coverage_worst_twentieth=worst_twentieth(shares),
+        coverage_worst_book=lowest(shares),
+        trials=float(len(replay.disjoint)),
+        breaches=float(trial.breaches.sum()),
+        breaches_expected=len(replay.disjoint) * (1.0 - level),
+        books_rejected=mean_or_nan(np.where(np.isfinite(p_value), p_value < 0.05, np.nan)),
+        mean_margin=margin,
+        capital_efficiency=1.0 / margin if margin > 0 else float("nan"),
+        **_equal_scores(at_equal_coverage(replay), scaled_margin_draws(replay, draws)),
+        mean_shortfall=mean_or_nan(replay.shortfall),
+        peak_shortfall=float(np.nanmax(replay.shortfall)),
+        pinball=float((whole.pinball * whole.count)[whole.count > 0].sum() / whole.count.sum()),
+        peak_to_trough=float(np.nanmedian(peak_to_trough(replay.initial)))
+        if (replay.initial > FLOOR).any()
+        else np.nan,
+        not_coverable=float(bare.sum() / live.sum()),
+        decisions=float(len(replay.time)),
+        skipped=float(replay.skipped),
+    )
+
+
+def _equal_scores(equal: EqualCoverage, drawn: Floats) -> dict[str, float]:
+    """The fields that begin with `equal_`."""
+    by_portfolio = _shares(equal.covered)
+    # The spread of the ex-post figure about its middle, laid around the walk-forward one that is reported.
+    middle = np.nanmedian(drawn) if np.isfinite(drawn).any() else np.nan
+    low, high = interval(equal.mean_margin * drawn / middle)
+    return {
+        "equal_margin": equal.mean_margin,
+        "equal_low": low,
+        "equal_high": high,
+        "equal_coverage": mean_or_nan(equal.covered),
+        "equal_worst_twentieth": worst_twentieth(by_portfolio),
+        "equal_worst_book": lowest(by_portfolio),
+    }
+
+
+def _coverage_draws(replay: Replay, draws: NDArray[np.int64]) -> Floats:
+    """Coverage over all decisions and books, once for each bootstrap draw, (B,)."""
+    held = replay.live.sum(axis=1)
+    covered = (replay.live & ~(replay.loss > replay.initial)).sum(axis=1)
+    return np.asarray((draws @ covered) / np.maximum(draws @ held, 1))

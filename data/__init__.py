@@ -1,0 +1,38 @@
+"""What was traded, what was held, and what happened?"""
+
+from data.clock import Clock
+from data.coverage import Coverage
+from data.errors import (
+    ConvergenceError,
+    DataError,
+    HistoryError,
+    MarginlabError,
+    ModelError,
+    ParameterError,
+    SnapshotError,
+    SourceError,
+)
+from data.history import Floats, MarketHistory, MarketState
+from data.instruments import Book, BookRecipe, Instrument, Listing
+from data.version import __version__
+
+__all__ = [
+    "Book",
+    "BookRecipe",
+    "Clock",
+    "ConvergenceError",
+    "Coverage",
+    "DataError",
+    "Floats",
+    "HistoryError",
+    "Instrument",
+    "Listing",
+    "MarginlabError",
+    "MarketHistory",
+    "MarketState",
+    "ModelError",
+    "ParameterError",
+    "SnapshotError",
+    "SourceError",
+    "__version__",
+]

@@ -1,0 +1,299 @@
+"""What did the market look like, now and at every instant before?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.clock import Clock, Stamps, infer_clock
+from data.coverage import Coverage
+from data.errors import DataError, HistoryError
+from data.quality import refuse_bad_prices, refuse_bad_stamps, utc_stamps
+
+Floats = NDArray[np.float64]
+
+_PER_UNDERLYING = ("spot", "high", "low", "volume", "funding")
+
+
+@dataclass(frozen=True, eq=False)
+class MarketState:
+    """One instant; a hole is NaN, a defaulted asset has price 0.
+
+    `spot` is (A,) in the order of `underlyings`, `marks` (N,) in the order of `listed`; `rate` is the USD price of one
+    unit of the numeraire.
+    """
+
+    time: np.datetime64
+    underlyings: tuple[str, ...]
+    spot: Floats
+    listed: tuple[str, ...]
+    marks: Floats
+    numeraire: str
+    rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class MarketHistory:
+    """Read-only panels on a declared clock: rows are instants (T), columns underlyings (A) or listed instruments (N).
+
+    Parameters
+    ----------
+    time : (T,) datetime64[ns], UTC, every instant of the clock; one without data is a row of NaN.
+    underlyings : A names.
+    spot : (T, A) prices in USD: > 0, NaN for a hole, 0 from a stated default on.
+    clock : when rows fall.
+    high, low : (T, A) extremes since the row before, where the source has them.
+    volume : (T, A) units of the underlying traded since the row before.
+    funding : (T, A) what a long perpetual pays at each instant, as a share of its notional; NaN pays nothing.
+    listed, marks : N symbols and their (T, N) marks in USD, for instruments that do not trade at spot.
+    fx : USD per unit of other currencies, (T,) each.
+    numeraire : what returns and exposures are counted in; `valued_in` changes it.
+    source : a line that says where the data is from.
+
+    Raises
+    ------
+    DataError
+        If a panel has the wrong shape or a price is negative or infinite.
+    HistoryError
+        If an instant is off the clock.
+    """
+
+    time: Stamps
+    underlyings: tuple[str, ...]
+    spot: Floats
+    clock: Clock = field(default_factory=Clock)
+    high: Floats | None = None
+    low: Floats | None = None
+    volume: Floats | None = None
+    funding: Floats | None = None
+    listed: tuple[str, ...] = ()
+    marks: Floats | None = None
+    fx: Mapping[str, Floats] = field(default_factory=dict)
+    numeraire: str = "USD"
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        size = len(self.time)
+        if len(set(self.underlyings)) < len(self.underlyings):
+            raise DataError(f"underlyings must differ, got {self.underlyings}")
+        for name in _PER_UNDERLYING:
+            self._seal(name, (size, len(self.underlyings)))
+        self._seal("marks", (size, len(self.listed)))
+        self._seal("time", (size,))
+        object.__setattr__(self, "fx", {name: _sealed(rate, (size,), f"fx[{name}]") for name, rate in self.fx.items()})
+        if not np.array_equal(self.time, self.clock.grid(self.time[0], self.time[-1]) if size else self.time):
+            raise HistoryError(f"time must be every instant of the clock {self.clock.step!r}, got {_first_gap(self)}")
+        refuse_bad_prices(self.spot, self.time, self.underlyings, "spot")
+
+    def _seal(self, name: str, shape: tuple[int, ...]) -> None:
+        panel = getattr(self, name)
+        if panel is not None:
+            object.__setattr__(self, name, _sealed(panel, shape, name))
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __repr__(self) -> str:
+        span = f"{str(self.time[0])[:16]}..{str(self.time[-1])[:16]}" if len(self) else "empty"
+        return f"MarketHistory({', '.join(self.underlyings)}; {len(self)} rows of {self.clock.step}, {span} UTC)"
+
+    def _repr_html_(self) -> str:
+        return self.summary().to_html()
+
+    @classmethod
+    def from_frame(
+        cls,
+        closes: pd.DataFrame,
+        clock: str | Clock | None = None,
+        tz: str | None = None,
+        *,
+        missing: str = "refuse",
+        defaults: Mapping[str, str] | None = None,
+        source: str = "frame",
+        **panels: pd.DataFrame,
+    ) -> Self:
+        """Closes (rows: instants, columns: underlyings) laid on a clock; instants they lack become rows of NaN.
+
+        Parameters
+        ----------
+        clock : "1h", "1D", "1B" or a `Clock` with holidays; None infers it from the stamps.
+        tz : the zone of a naive intraday index; dates without a time of day need none.
+        missing : "refuse" a NaN among the closes, or take it for a "hole" (an asset not yet listed, say).
+        defaults : {underlying: instant from which it is worthless}: a stated default, lost at full notional.
+        panels : `high`, `low`, `volume`, `funding`: frames with the same labels, blank where they say nothing.
+
+        Raises
+        ------
+        DataError
+            For naive intraday, unsorted or duplicate stamps; NaN, infinite or non-positive prices; unknown panels.
+        HistoryError
+            For stamps off the clock.
+        """
+        closes = closes.to_frame() if isinstance(closes, pd.Series) else closes
+        names = tuple(str(column) for column in closes.columns)
+        time = utc_stamps(pd.Index(closes.index), tz, source)
+        refuse_bad_stamps(time, source)
+        kept = clock if isinstance(clock, Clock) else Clock(clock) if clock else infer_clock(time)
+        off = kept.off(time)
+        if off.size:
+            raise HistoryError(
+                f"{source}: stamps must lie on a {kept.step} clock from {time[0]}, got {time[off[0]]} at row {off[0]} "
+                f"({off.size} in all): pass the clock they keep"
+            )
+        grid = kept.grid(time[0], time[-1])
+        at = np.searchsorted(grid, time)
+        values = _as_floats(closes, source)
+        _apply_defaults(values, time, names, defaults or {})
+        refuse_bad_prices(values, time, names, source, holes=missing == "hole", stated=bool(defaults))
+        unknown = sorted(set(panels) - set(_PER_UNDERLYING[1:]))
+        if unknown:
+            raise DataError(f"{source}: panels may be {_PER_UNDERLYING[1:]}, got {unknown}")
+        laid = {name: _laid(_like(frame, closes, name), at, len(grid), name) for name, frame in panels.items()}
+        return cls(grid, names, _on_grid(values, at, len(grid)), kept, source=source, **laid)
+
+    def rows(self, start: int, stop: int) -> "MarketHistory":
+        """Rows [start, stop) as read-only views, already checked: the only cut through time."""
+        cut = object.__new__(MarketHistory)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                value = value[start:stop]
+            elif item.name == "fx":
+                value = {name: rate[start:stop] for name, rate in value.items()}
+            object.__setattr__(cut, item.name, value)
+        return cut
+
+    def last(self, count: int) -> "MarketHistory":
+        """The newest `count` rows, or all there are."""
+        return self.rows(max(len(self) - count, 0), len(self))
+
+    @property
+    def now(self) -> MarketState:
+        """The last row; HistoryError where there is none."""
+        if not len(self):
+            raise HistoryError("an empty history has no now")
+        return self.at(len(self) - 1)
+
+    def at(self, row: int) -> MarketState:
+        """One row as a state."""
+        marks = np.empty(0) if self.marks is None else self.marks[row]
+        rate = float(self.rates(np.array([row]))[0])
+        return MarketState(self.time[row], self.underlyings, self.spot[row], self.listed, marks, self.numeraire, rate)
+
+    def steps(self, coverage: Coverage) -> int:
+        """How many rows one horizon spans; HistoryError unless it is a whole number."""
+        return self.clock.steps(coverage.horizon)
+
+    def returns(self, coverage: Coverage) -> Floats:
+        """Simple returns over the horizon in the numeraire, (max(T - h, 0), A), overlapping.
+
+        NaN where an end is a hole; 0 for an asset that had already defaulted. Row i is the return from row i to i + h.
+        """
+        if coverage.numeraire != self.numeraire:
+            raise HistoryError(
+                f"coverage counts in {coverage.numeraire}, this history in {self.numeraire}: "
+                f"use history.valued_in({coverage.numeraire!r})"
+            )
+        steps = self.steps(coverage)
+        start, end = self.spot[:-steps], self.spot[steps:]
+        gone = start == 0
+        change = np.where(gone, 0.0, end / np.where(gone, 1.0, start) - 1.0)
+        if self.numeraire == "USD":
+            return change
+        rate = self.rates(np.arange(len(self)))
+        converted: Floats = change * (rate[:-steps] / rate[steps:])[:, None]
+        return converted
+
+    def rates(self, rows: NDArray[np.intp]) -> Floats:
+        """USD per unit of the numeraire at these rows."""
+        if self.numeraire == "USD":
+            return np.ones(len(rows))
+        if self.numeraire in self.fx:
+            return np.asarray(self.fx[self.numeraire][rows])
+        return np.asarray(self.spot[rows, self.underlyings.index(self.numeraire)])
+
+    def valued_in(self, numeraire: str) -> "MarketHistory":
+        """The same facts counted in another numeraire; DataError where there is no rate for it."""
+        if numeraire not in ("USD", *self.underlyings, *self.fx):
+            known = ("USD", *self.underlyings, *self.fx)
+            raise DataError(f"no rate for the numeraire {numeraire!r}, this history has {known}")
+        return self if numeraire == self.numeraire else replace(self, numeraire=numeraire)
+
+    def summary(self) -> pd.DataFrame:
+        """One row an underlying: first and last price, holes, default, the worst and best move of one row."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moves = pd.DataFrame(self.spot[1:] / self.spot[:-1] - 1.0, columns=list(self.underlyings))
+        dead = [self.time[np.argmax(column == 0)] if (column == 0).any() else pd.NaT for column in self.spot.T]
+        table = {
+            "rows": len(self),
+            "first": self.spot[0],
+            "last": self.spot[-1],
+            "holes": np.isnan(self.spot).sum(axis=0),
+            "default": dead,
+            "worst move": moves.min().to_numpy(),
+            "best move": moves.max().to_numpy(),
+        }
+        return pd.DataFrame(table, index=pd.Index(self.underlyings, name="underlying"))
+
+    def to_frame(self) -> pd.DataFrame:
+        """Spot prices, rows labelled in UTC."""
+        return pd.DataFrame(self.spot, index=pd.DatetimeIndex(self.time, tz="UTC"), columns=list(self.underlyings))
+
+
+def _sealed(panel: NDArray[np.float64], shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
+    """A read-only view of the right shape."""
+    view = panel.view()
+    if view.shape != shape:
+        raise DataError(f"{name} must have the shape {shape}, got {view.shape}")
+    view.flags.writeable = False
+    return view
+
+
+def _first_gap(history: MarketHistory) -> str:
+    grid = history.clock.grid(history.time[0], history.time[-1])
+    size = min(len(grid), len(history.time))
+    differs = np.flatnonzero(grid[:size] != history.time[:size])
+    row = int(differs[0]) if differs.size else size
+    return f"{history.time[row] if row < len(history.time) else 'nothing'} at row {row}"
+
+
+def _as_floats(frame: pd.DataFrame, source: str) -> Floats:
+    """A float copy; DataError names the first column that is not numeric."""
+    for name, column in frame.items():
+        if not pd.api.types.is_numeric_dtype(column.dtype):
+            raise DataError(f"{source}: column {name!r} must be numbers, got {column.dtype}")
+    return frame.to_numpy(dtype=np.float64, copy=True, na_value=np.nan)
+
+
+def _apply_defaults(values: Floats, time: Stamps, names: Sequence[str], defaults: Mapping[str, str]) -> None:
+    """Set prices to 0 from the stated instant on, in place."""
+    for name, instant in defaults.items():
+        if name not in names:
+            raise DataError(f"defaults names {name!r}, the frame has {tuple(names)}")
+        stamp = pd.Timestamp(instant)
+        stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
+        values[time >= stamp.tz_localize(None).to_datetime64(), list(names).index(name)] = 0.0
+
+
+def _like(frame: pd.DataFrame, closes: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The panel on the labels of the closes; DataError where it has others."""
+    extra = [column for column in frame.columns if column not in closes.columns]
+    if extra or not frame.index.isin(closes.index).all():
+        raise DataError(f"{name} must have the labels of the closes, got also {extra or 'other instants'}")
+    return frame.reindex(index=closes.index, columns=closes.columns)
+
+
+def _laid(frame: pd.DataFrame, at: NDArray[np.intp], size: int, name: str) -> Floats:
+    values = _as_floats(frame, name)
+    if np.isinf(values).any():
+        raise DataError(f"{name} must be finite or blank, got an infinite value")
+    return _on_grid(values, at, size)
+
+
+def _on_grid(values: Floats, at: NDArray[np.intp], size: int) -> Floats:
+    panel = np.full((size, values.shape[1]), np.nan)
+    panel[at] = values
+    return panel

@@ -1,0 +1,128 @@
+"""Is this data fit to become a margin?
+
+What cannot be right is refused with its place (`refuse_*`); what may be right but deserves a look is listed by `check`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data.clock import Stamps
+from data.errors import DataError
+
+Floats = NDArray[np.float64]
+
+SPIKE = 3.0  # a price that triples or falls to a third in one row, and is back in the next, is an error until explained
+STALE = 20  # rows without any change
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check on one column: how often it struck and where first."""
+
+    check: str
+    symbol: str
+    count: int
+    first: str
+    rule: str
+    outcome: Literal["refuse", "flag"]
+
+
+def utc_stamps(index: pd.Index, tz: str | None, source: str) -> Stamps:
+    """An index as datetime64[ns] in UTC.
+
+    Dates without a time of day are labels and need no zone; DataError for naive intraday stamps without `tz`, and for
+    an index that is no index of instants.
+    """
+    if not isinstance(index, pd.DatetimeIndex):
+        raise DataError(f"{source}: rows must be labelled by instants (a DatetimeIndex), got {type(index).__name__}")
+    if index.hasnans:
+        raise DataError(f"{source}: every row needs an instant, got none at row {int(index.isna().argmax())}")
+    if index.tz is None:
+        dates = bool((index == index.normalize()).all())
+        if tz is None and not dates:
+            raise DataError(
+                f"{source}: intraday stamps need a zone, got naive ones ({index[0]}): say which, e.g. tz='UTC'"
+            )
+        index = index.tz_localize("UTC" if dates else tz)
+    return np.asarray(index.tz_convert("UTC").tz_localize(None).to_numpy(), dtype="datetime64[ns]")
+
+
+def refuse_bad_stamps(time: Stamps, source: str) -> None:
+    """DataError for an empty, unsorted or duplicate index, with the first offending row."""
+    if not len(time):
+        raise DataError(f"{source}: at least one row is needed, got none")
+    step = np.diff(time)
+    for wrong, word in ((step == np.timedelta64(0), "duplicate"), (step < np.timedelta64(0), "out of order")):
+        rows = np.flatnonzero(wrong) + 1
+        if rows.size:
+            raise DataError(
+                f"{source}: stamps must rise, got {word} {time[rows[0]]} at row {rows[0]} ({rows.size} in all)"
+            )
+
+
+def refuse_bad_prices(
+    prices: Floats,
+    time: Stamps,
+    names: Sequence[str],
+    source: str,
+    *,
+    holes: bool = True,
+    stated: bool = True,
+) -> None:
+    """DataError for a price that is infinite, negative, zero without a stated default, or (unless `holes`) NaN.
+
+    A stated default is a run of zeros to the end; a zero with a price after it is refused always.
+    """
+    revived = (prices == 0) & (np.cumsum((prices > 0)[::-1], axis=0)[::-1] > 0)
+    zero_is_wrong = revived if stated else prices == 0
+    checks = [
+        (np.isinf(prices), "finite"),
+        (prices < 0, "positive"),
+        (zero_is_wrong, "positive (an asset that dies is a stated default: defaults={symbol: instant})"),
+    ]
+    if not holes:
+        checks.append((np.isnan(prices), "known (missing='hole' takes a NaN for an instant without a price)"))
+    for wrong, rule in checks:
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f"{source}: prices must be {rule}, got {prices[row, column]} for {names[column]} at row {row}, "
+                f"{time[row]} ({int(wrong.sum())} in all)"
+            )
+
+
+def check(prices: Floats, time: Stamps, names: Sequence[str]) -> list[Finding]:
+    """Every check of this module on (T, A) prices; an empty list where nothing struck."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = prices[1:] / prices[:-1]
+    spike = np.zeros(prices.shape, dtype=bool)
+    if len(prices) > 2:
+        out, back = ratio[:-1], ratio[1:]
+        spike[1:-1] = ((out > SPIKE) & (back < 1 / SPIKE)) | ((out < 1 / SPIKE) & (back > SPIKE))
+    rules: list[tuple[str, NDArray[np.bool_], str, Literal["refuse", "flag"]]] = [
+        ("infinite", np.isinf(prices), "a price is finite", "refuse"),
+        ("negative", prices < 0, "a price is positive", "refuse"),
+        ("zero", prices == 0, "a price is 0 only from a stated default on", "flag"),
+        ("hole", np.isnan(prices), "an instant of the clock has a price", "flag"),
+        ("spike", spike, f"no move beyond x{SPIKE:g} that is back in the next row", "flag"),
+        ("stale", _stale(prices), f"a price moves within {STALE} rows", "flag"),
+    ]
+    return [
+        Finding(name, str(names[a]), int(struck[:, a].sum()), str(time[int(struck[:, a].argmax())])[:19], rule, outcome)
+        for name, struck, rule, outcome in rules
+        for a in range(len(names))
+        if struck[:, a].any()
+    ]
+
+
+def _stale(prices: Floats) -> NDArray[np.bool_]:
+    """Rows that end a run of STALE equal positive prices, or continue one."""
+    same = np.zeros(prices.shape, dtype=np.int64)
+    for row in range(1, len(prices)):
+        same[row] = np.where((prices[row] == prices[row - 1]) & (prices[row] > 0), same[row - 1] + 1, 0)
+    return same >= STALE

@@ -1,0 +1,258 @@
+"""Is this the very history that was studied?
+
+A snapshot is two files named by the hash of what they hold: `<hash>.parquet` with the numbers, one column a series,
+and `<hash>.json`, the manifest, with everything else. The manifest is written last: without it there is no snapshot.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.clock import Clock
+from data.errors import SnapshotError
+from data.history import Floats, MarketHistory
+from data.storage import alone_in, sha256_of, write_whole
+
+FORMAT = 1  # of the hash and of the files; a change of either is another number
+PANELS = ("spot", "high", "low", "volume", "funding", "marks")
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a manifest says of its history; `fault` says why a damaged one cannot be read, "" otherwise.
+
+    `first` and `last` are instants in UTC; a listing does not read the numbers, `load` does.
+    """
+
+    hash: str
+    source: str = ""
+    rows: int = 0
+    first: str = ""
+    last: str = ""
+    clock: str = ""
+    underlyings: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def content_hash(history: MarketHistory) -> str:
+    """The name of a history: sha256 over every fact in it, 64 hex digits.
+
+    Two histories share it when clock, names, numeraire and every series agree bit by bit, whatever their memory
+    layout; so -0.0 is not 0.0, but one NaN is another. `source` is a remark and stays out.
+    """
+    digest = hashlib.sha256(_encoded(_header(history)))
+    digest.update(np.ascontiguousarray(history.time, dtype="<M8[ns]").tobytes())
+    for _, panel in _panels(history):
+        digest.update(_canonical(panel).tobytes())
+    return digest.hexdigest()
+
+
+def freeze(history: MarketHistory, folder: Path) -> str:
+    """Write a history under its content hash and return the hash; one that is there and whole is left alone.
+
+    A kill at any moment leaves the folder usable. SnapshotError where it cannot be written.
+    """
+    name = content_hash(history)
+    if _is_whole(name, folder):
+        return name
+    numbers = _parquet(history)
+    try:
+        with alone_in(folder):
+            if not _is_whole(name, folder):
+                write_whole(folder / f"{name}.parquet", numbers)
+                write_whole(folder / f"{name}.json", _manifest(history, name, numbers))
+    except OSError as error:
+        raise SnapshotError(f"a snapshot needs a folder that can be written, got {folder}: {error}") from error
+    return name
+
+
+def load(name: str, folder: Path) -> MarketHistory:
+    """The history with this content hash, or with the only one that begins so (four digits at least).
+
+    Checked in this order, the first failure raising SnapshotError: the name, the manifest's own checksum, the sha256
+    of the Parquet file before it is parsed, its page checksums, and the content hash of what was read.
+    """
+    name = _resolved(name, folder)
+    manifest = _read_manifest(name, folder)
+    numbers = _read(folder / f"{name}.parquet")
+    if sha256_of(numbers) != manifest.get("sha256"):
+        raise SnapshotError(
+            f"{folder / name}.parquet must have the sha256 {manifest.get('sha256')}, got {sha256_of(numbers)} "
+            f"({len(numbers)} bytes): the file is damaged"
+        )
+    try:
+        history = _thaw(manifest["header"], str(manifest["source"]), numbers)
+    except Exception as error:  # whole files that nobody froze may be wrong in any way
+        raise SnapshotError(f"{folder / name} is no readable snapshot of format {FORMAT}: {error}") from error
+    if content_hash(history) != name:
+        raise SnapshotError(f"{folder / name} must hold what its name says, got the content {content_hash(history)}")
+    return history
+
+
+def listed(folder: Path) -> list[Snapshot]:
+    """Every snapshot of a folder by its manifest, sorted by hash; none where there is no such folder."""
+    names = sorted(path.stem for path in folder.glob("*.json") if _HASH.fullmatch(path.stem))
+    return [_summary(name, folder) for name in names]
+
+
+def _summary(name: str, folder: Path) -> Snapshot:
+    try:
+        facts = _read_manifest(name, folder)
+        header = facts["header"]
+        shape = (header["rows"], facts["first"], facts["last"], header["clock"], tuple(header["underlyings"]))
+        return Snapshot(name, facts["source"], *shape)
+    except (SnapshotError, KeyError, TypeError) as error:
+        return Snapshot(name, fault=str(error))
+
+
+def _panels(history: MarketHistory) -> Iterator[tuple[str, Floats]]:
+    """Every series that is there, (T, columns) each, in the one order of hash and file."""
+    for name in PANELS:
+        panel = getattr(history, name)
+        if panel is not None:
+            yield name, panel
+    for currency in sorted(history.fx):
+        yield f"fx {currency}", history.fx[currency][:, None]
+
+
+def _canonical(panel: Floats) -> Floats:
+    """Little-endian, row by row, and with one bit pattern for NaN."""
+    return np.ascontiguousarray(np.where(np.isnan(panel), np.nan, panel), dtype="<f8")
+
+
+def _header(history: MarketHistory) -> dict[str, Any]:
+    """Everything but the numbers, and the shape of the numbers."""
+    return {
+        "format": FORMAT,
+        "clock": history.clock.step,
+        "holidays": list(history.clock.holidays),
+        "underlyings": list(history.underlyings),
+        "listed": list(history.listed),
+        "numeraire": history.numeraire,
+        "rows": len(history),
+        "panels": [name for name in PANELS if getattr(history, name) is not None],
+        "fx": sorted(history.fx),
+    }
+
+
+def _encoded(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True, indent=1, allow_nan=False).encode("ascii")
+
+
+def _manifest(history: MarketHistory, name: str, numbers: bytes) -> bytes:
+    """The manifest's bytes, sealed by a checksum of its other entries."""
+    ends = [str(stamp) for stamp in (*history.time[:1], *history.time[-1:])] or ["", ""]
+    facts = {
+        "hash": name,
+        "sha256": sha256_of(numbers),
+        "header": _header(history),
+        "first": ends[0],
+        "last": ends[1],
+        "source": history.source,
+    }
+    return _encoded({**facts, "manifest": sha256_of(_encoded(facts))})
+
+
+def _read_manifest(name: str, folder: Path) -> dict[str, Any]:
+    """A manifest whose bytes are exactly those that were written under this name; SnapshotError otherwise."""
+    path = folder / f"{name}.json"
+    written = _read(path)
+    try:
+        facts = json.loads(written)
+        seal = facts.pop("manifest")
+        # Equal meaning is not enough: a changed blank, or a key given twice, is damage as well.
+        sealed = seal == sha256_of(_encoded(facts)) and _encoded({**facts, "manifest": seal}) == written
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise SnapshotError(f"{path} is no manifest: {error}") from error
+    if not sealed:
+        raise SnapshotError(f"{path} must match its own checksum, got other bytes: the manifest is damaged")
+    if facts.get("hash") != name:
+        raise SnapshotError(f"{path} must be the manifest of {name}, got that of {facts.get('hash')}")
+    return dict(facts)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _resolved(name: str, folder: Path) -> str:
+    """The one full hash that begins with `name`; only hex digits ever become part of a path."""
+    if not _PREFIX.fullmatch(name):
+        raise SnapshotError(f"a snapshot is named by 4 to 64 of the digits 0-9a-f, got {name!r}")
+    found = [snapshot for snapshot in sorted(folder.glob(f"{name}*.json")) if _HASH.fullmatch(snapshot.stem)]
+    if len(found) != 1:
+        several = ", ".join(path.stem[:12] for path in found[:5])
+        raise SnapshotError(f"one snapshot in {folder} must begin with {name}, got {several or 'none'}")
+    return found[0].stem
+
+
+def _is_whole(name: str, folder: Path) -> bool:
+    try:
+        load(name, folder)
+    except SnapshotError:
+        return False
+    return True
+
+
+def _parquet(history: MarketHistory) -> bytes:
+    """One column a series; names are for human readers, `_thaw` goes by position."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = [pa.array(history.time.astype("datetime64[ns]"), pa.timestamp("ns", "UTC"))]
+    labels = ["time"]
+    for name, panel in _panels(history):
+        names = history.listed if name == "marks" else ("rate",) if name.startswith("fx ") else history.underlyings
+        columns += [pa.array(column) for column in _canonical(panel).T]
+        labels += [f"{name}.{series}".encode("utf-8", "backslashreplace").decode() for series in names]
+    buffer = io.BytesIO()
+    table = pa.table(columns, names=labels)
+    # Without page checksums a flipped bit comes back as another price, in silence.
+    pq.write_table(table, buffer, write_page_checksum=True, use_dictionary=False, store_schema=False)
+    return buffer.getvalue()
+
+
+def _thaw(header: Mapping[str, Any], source: str, numbers: bytes) -> MarketHistory:
+    """A history from a header and the bytes of its Parquet file, arrays row by row in memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if header["format"] != FORMAT:
+        raise ValueError(f"expected format {FORMAT}, got {header['format']}")
+    table = pq.ParquetFile(pa.BufferReader(numbers), page_checksum_verification=True).read(use_threads=False)
+    underlyings, symbols = tuple(header["underlyings"]), tuple(header["listed"])
+    columns = iter(table.columns)
+    time = np.array(next(columns).to_numpy(), dtype="datetime64[ns]")
+
+    def panel(width: int) -> Floats:
+        block = np.empty((len(time), width))
+        for position in range(width):
+            block[:, position] = next(columns).to_numpy()
+        return block
+
+    panels = {name: panel(len(symbols if name == "marks" else underlyings)) for name in header["panels"]}
+    rates = {currency: panel(1)[:, 0] for currency in header["fx"]}
+    clock = Clock(header["clock"], tuple(header["holidays"]))
+    return MarketHistory(
+        time,
+        underlyings,
+        clock=clock,
+        listed=symbols,
+        fx=rates,
+        numeraire=header["numeraire"],
+        source=source,
+        **panels,
+    )

@@ -1,0 +1,141 @@
+"""What would this very book have lost in each past horizon, as it was or at today's volatility?"""
+
+from typing import Self
+
+import numpy as np
+from sklearn.base import clone
+
+from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
+from data.clock import Stamps
+from margin_models.base import MarginModel, Requirement, TailForecast, VolatilityForecaster
+from margin_models.kernels.tails import book_tails, complete, needed, supports
+from margin_models.volatility.ewma import EwmaVolatility
+
+
+def at_the_quantile(losses: Floats, level: float) -> tuple[Floats, Floats]:
+    """Which scenarios make each book's quantile: indices (P, 2) and their weights (P, 2), which sum to one."""
+    size = losses.shape[1]
+    position = min(max((size + 1) * level, 1.0), float(size))
+    lower = int(np.floor(position + 1e-9)) - 1
+    upper = min(lower + 1, size - 1)
+    order = np.argsort(losses, axis=1, kind="stable")[:, [lower, upper]]
+    share = max(position - (lower + 1), 0.0)
+    return order, np.broadcast_to(np.array([1.0 - share, share]), order.shape)
+
+
+def empirical_tail(book: Book, past: MarketHistory, moves: Floats, level: float) -> TailForecast:
+    """The empirical law of a book's loss under (S, A) moves of its underlyings."""
+    losses = -book.exposure(past.now) @ moves.T
+    return TailForecast(*book_tails(losses, level), losses)
+
+
+def by_underlying(book: Book, past: MarketHistory, moves: Floats, time: Stamps, level: float) -> Requirement:
+    """The quantile split by underlying, on the scenario that made it (`worst` names the start of its horizon).
+
+    A quantile that is a gain is charged as nothing, and so is each of its parts.
+    """
+    exposure = book.exposure(past.now)
+    picked, weight = at_the_quantile(-exposure @ moves.T, level)
+    margin = np.maximum(empirical_tail(book, past, moves, level).var, 0.0)
+    parts = np.where(margin[:, None] > 0, -exposure * (moves[picked] * weight[:, :, None]).sum(axis=1), 0.0)
+    worst = tuple(str(time[row])[:16] for row in picked[:, 1])
+    return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)), worst)
+
+
+def lookback_rows(lookback: int | None, window: int) -> int:
+    """Rows to replay: the lookback, or the fit window where it is None; ParameterError below 1."""
+    if lookback is not None and lookback < 1:
+        raise ParameterError(f"lookback must be >= 1, got {lookback}. Typical values: 250-1000 rows.")
+    return window if lookback is None else lookback
+
+
+def known_scenarios(moves: Floats, time: Stamps, level: float, model: MarginModel) -> tuple[Floats, Stamps]:
+    """The complete rows of (S, A) moves and their stamps; HistoryError where they are fewer than the level needs."""
+    known = complete(moves)
+    if not supports(int(known.sum()), level):
+        raise HistoryError(
+            f"{model!r}: a {level} quantile needs {needed(level)} complete horizon returns, "
+            f"got {known.sum()} of {len(moves)}"
+        )
+    return moves[known], time[: len(moves)][known]
+
+
+class HistoricalVaR(MarginModel):
+    """Historical simulation: the loss quantile of today's book over past horizon returns.
+
+    Reads the past afresh at each decision, so nothing goes stale between refits. Hendricks (1996), "Evaluation of
+    value-at-risk models using historical data", FRBNY Economic Policy Review 2.
+
+    Parameters
+    ----------
+    lookback : how many of the newest horizon returns to replay; None takes as many rows as the fit window has.
+    """
+
+    def __init__(self, lookback: int | None = None) -> None:
+        self.lookback = lookback
+
+    def margin(self, past: MarketHistory, book: Book) -> Floats:
+        """The quantile where it is a loss, (P,) in the numeraire."""
+        return np.maximum(self.tail(past, book).var, 0.0)
+
+    def tail(self, past: MarketHistory, book: Book) -> TailForecast:
+        """The empirical law; HistoryError where fewer complete returns remain than the level needs."""
+        return empirical_tail(book, past, self._scenarios(past)[0], self.coverage_.level)
+
+    def explain(self, past: MarketHistory, book: Book) -> Requirement:
+        """The margin by underlying, and the past horizon that made it."""
+        return by_underlying(book, past, *self._scenarios(past), self.coverage_.level)
+
+    def _scenarios(self, past: MarketHistory) -> tuple[Floats, Stamps]:
+        recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
+        return known_scenarios(recent.returns(self.coverage_), recent.time, self.coverage_.level, self)
+
+
+class FilteredHistoricalVaR(MarginModel):
+    """Filtered historical simulation: past returns over the volatility forecast at their start, times today's forecast.
+
+    Barone-Adesi, Giannopoulos and Vosper (1999), "VaR without correlations for portfolios of derivative securities",
+    J. Futures Markets 19. Dates are kept together, so dependence survives.
+
+    Parameters
+    ----------
+    volatility : any forecaster of the standard deviation over the horizon; `EwmaVolatility()` where None.
+    lookback : how many of the newest horizon returns to standardise; None takes the length of the fit window.
+
+    Attributes
+    ----------
+    volatility_ : the fitted forecaster.
+    """
+
+    def __init__(self, volatility: VolatilityForecaster | None = None, lookback: int | None = None) -> None:
+        self.volatility = volatility
+        self.lookback = lookback
+
+    def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
+        """Fit the forecaster on the window."""
+        forecaster = EwmaVolatility() if self.volatility is None else clone(self.volatility)
+        self.volatility_: VolatilityForecaster = forecaster.fit(past, coverage)
+        return super().fit(past, coverage)
+
+    def margin(self, past: MarketHistory, book: Book) -> Floats:
+        """The quantile where it is a loss, (P,) in the numeraire."""
+        return np.maximum(self.tail(past, book).var, 0.0)
+
+    def tail(self, past: MarketHistory, book: Book) -> TailForecast:
+        """The filtered law; HistoryError where fewer innovations are known than the level needs."""
+        return empirical_tail(book, past, self._scenarios(past)[0], self.coverage_.level)
+
+    def explain(self, past: MarketHistory, book: Book) -> Requirement:
+        """The margin by underlying, and the past horizon whose innovations made it."""
+        return by_underlying(book, past, *self._scenarios(past), self.coverage_.level)
+
+    def _scenarios(self, past: MarketHistory) -> tuple[Floats, Stamps]:
+        """Innovations (S, A) at today's volatility, and when each began."""
+        recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
+        moves = recent.returns(self.coverage_)
+        sigma = self.volatility_.forecasts(past, len(recent))
+        start = sigma[: len(moves)]
+        ratio = np.divide(sigma[-1], start, out=np.full_like(start, np.nan), where=start > 0)
+        # An asset that has defaulted no longer moves, whatever its volatility was.
+        filtered = np.where(moves == 0.0, 0.0, moves * ratio)
+        return known_scenarios(filtered, recent.time, self.coverage_.level, self)

@@ -1,0 +1,113 @@
+"""What does a fixed rate, set before the test begins, ask for?"""
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from data import Book, Coverage, Floats, MarketHistory, ParameterError
+from data.clock import Stamps
+from margin_models.base import MarginModel, Requirement
+from margin_models.scan_range import worse_side_quantile
+
+Tiers = tuple[tuple[float, float], ...]
+
+
+def tiered(notional: Floats, tiers: Tiers) -> Floats:
+    """Notional weighted by tier: what lies beyond each threshold counts with that tier's multiple.
+
+    >>> tiered(np.array([50.0, 300.0]), ((100.0, 2.0),))
+    array([ 50., 500.])
+    """
+    size = np.abs(notional)
+    weighted, before = size.copy(), 1.0
+    for threshold, multiple in tiers:
+        weighted += (multiple - before) * np.maximum(size - threshold, 0.0)
+        before = multiple
+    return weighted
+
+
+class StaticMargin(MarginModel):
+    """A rate on notional per underlying, fitted on the first window for the coverage and then frozen.
+
+    Parameters
+    ----------
+    cross : True charges the net of all positions in one underlying; False (isolated) each position alone.
+    rate : share of notional for every underlying; None learns one each, the larger of the long's and the short's loss
+        quantile.
+    tiers : (notional, multiple) pairs, rising: notional beyond each is charged `multiple` times the rate.
+    review : pandas offset alias of dated reviews ("YS": each 1 January); at the first refit after each the rate is
+        learned again and may only step up. None never reviews.
+
+    Attributes
+    ----------
+    rate_ : (A,) share of notional.
+    """
+
+    def __init__(
+        self, cross: bool = False, rate: float | None = None, tiers: Tiers = (), review: str | None = None
+    ) -> None:
+        self.cross = cross
+        self.rate = rate
+        self.tiers = tiers
+        self.review = review
+
+    def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
+        """Learn `rate_`; ParameterError for a bad rate or tiers, HistoryError for a window too short."""
+        self._check()
+        if self.rate is None:
+            self.rate_ = worse_side_quantile(past, coverage)
+        else:
+            self.rate_ = np.full(len(past.underlyings), float(self.rate))
+        return super().fit(past, coverage)
+
+    def fit_many(self, history: MarketHistory, stops: Sequence[int], window: int, coverage: Coverage) -> Iterator[Self]:
+        """The fit of the first stop at every stop, stepped up at the reviews."""
+        current, reviewed = None, None
+        for stop in stops:
+            now = history.time[stop - 1]
+            if current is None or self._due(reviewed, now):
+                fresh = clone(self).fit(history.rows(max(stop - window, 0), stop), coverage)
+                if current is not None:
+                    fresh.rate_ = np.maximum(fresh.rate_, current.rate_)
+                current, reviewed = fresh, now
+            yield current
+
+    def margin(self, past: MarketHistory, book: Book) -> Floats:
+        """Rate times notional, (P,) in the numeraire."""
+        return self._by_underlying(past, book).sum(axis=1)
+
+    def explain(self, past: MarketHistory, book: Book) -> Requirement:
+        """The margin by underlying."""
+        parts, margin = self._by_underlying(past, book), self.margin(past, book)
+        return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)))
+
+    def _by_underlying(self, past: MarketHistory, book: Book) -> Floats:
+        """(P, A) charges."""
+        if self.cross:
+            return tiered(book.exposure(past.now), self.tiers) * self.rate_
+        portfolio, instrument, notional = book.positions(past.now)
+        column = book.listing.columns(past.underlyings)[instrument]
+        size = len(past.underlyings)
+        flat = np.bincount(
+            portfolio * size + column,
+            weights=tiered(notional, self.tiers) * self.rate_[column],
+            minlength=len(book.portfolios) * size,
+        )
+        return flat.reshape(len(book.portfolios), size)
+
+    def _due(self, reviewed: np.datetime64 | None, now: np.datetime64) -> bool:
+        """Whether a review date lies in (reviewed, now]."""
+        if self.review is None or reviewed is None:
+            return False
+        dates: Stamps = pd.date_range(reviewed, now, freq=self.review, normalize=True, inclusive="right").to_numpy()
+        return bool(((dates > reviewed) & (dates <= now)).any())
+
+    def _check(self) -> None:
+        if self.rate is not None and not self.rate >= 0:
+            raise ParameterError(f"StaticMargin.rate must be >= 0, got {self.rate}. Typical values: 0.02-0.20.")
+        steps = ((0.0, 1.0), *self.tiers)
+        if any(not (b[0] > a[0] and b[1] >= a[1]) for a, b in zip(steps, steps[1:], strict=False)):
+            raise ParameterError(f"tiers must rise in notional (> 0) and multiple (>= 1), got {self.tiers}")

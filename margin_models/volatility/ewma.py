@@ -1,0 +1,46 @@
+"""What does an exponentially weighted past forecast?"""
+
+import math
+
+import numpy as np
+
+from data import Floats, MarketHistory, ParameterError
+from margin_models.base import VolatilityForecaster
+from margin_models.kernels.recursions import ewma_variance
+
+_BURN = 8  # half-lives of filter before the first forecast asked for
+
+
+class EwmaVolatility(VolatilityForecaster):
+    """Root of an exponentially weighted mean of squared horizon returns.
+
+    J.P. Morgan/Reuters (1996), RiskMetrics Technical Document, 4th ed., section 5.2. Horizons that overlap all count,
+    so that what is averaged is the variance of the horizon itself and never one row's times the square root of time.
+
+    Parameters
+    ----------
+    half_life : horizons after which a squared return weighs half (11.2 is RiskMetrics' decay of 0.94 a day).
+    """
+
+    def __init__(self, half_life: float = 11.2) -> None:
+        self.half_life = half_life
+
+    def forecasts(self, past: MarketHistory, count: int) -> Floats:
+        """(count, A); NaN until one half-life of returns is known. ParameterError if the half-life is not positive."""
+        if not self.half_life > 0:
+            raise ParameterError(f"half_life must be > 0, got {self.half_life}. Typical values: 5-60 horizons.")
+        steps = past.steps(self.coverage_)
+        rows = math.ceil(self.half_life * steps)
+        recent = past.last(count + (_BURN + 1) * rows + steps)
+        squared = recent.returns(self.coverage_) ** 2
+        answer = np.full((count, len(past.underlyings)), np.nan)
+        start = min(rows, len(squared))
+        first = squared[:start]
+        known = np.isfinite(first).sum(axis=0)
+        if start < rows or not known.any():
+            return answer
+        mean = np.divide(np.nansum(first, axis=0), known, out=np.full(len(known), np.nan), where=known > 0)
+        variance = ewma_variance(squared[start:], 0.5 ** (1.0 / rows), mean)
+        told = np.sqrt(np.vstack([mean, variance]))[-count:]
+        answer[count - len(told) :] = told
+        return answer

@@ -1,0 +1,278 @@
+"""What can be asked from a shell?
+
+Nothing of ours is imported at the top, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from data import MarketHistory
+    from research.user_data import Prices
+
+app = typer.Typer(
+    name="marginlab",
+    help="What must this book post, and what happened next? Margin models, compared on the same history.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Samples, files and snapshots.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Files = Annotated[
+    list[Path] | None, typer.Option("--data", help="Your prices: one wide table of closes, or OHLCV files.")
+]
+Jobs = Annotated[int, typer.Option(help="Worker processes; 0 takes every core. Results do not depend on it.")]
+Clock = Annotated[str | None, typer.Option(help="When rows fall: '1h', '1D', '1B' (sessions). Inferred if not given.")]
+Zone = Annotated[str | None, typer.Option("--tz", help="Zone of naive intraday stamps, e.g. UTC.")]
+Calendar = Annotated[str | None, typer.Option(help="Session calendar of daily prices, e.g. NYSE.")]
+Missing = Annotated[bool, typer.Option("--allow-missing", help="Take blank cells for instants without a price.")]
+Defaults = Annotated[list[str] | None, typer.Option("--default", help="SYMBOL=DATE from which it is worthless.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
+Level = Annotated[float, typer.Option(help="Share of losses that margin must cover.")]
+Horizon = Annotated[str | None, typer.Option(help="Margin period of risk: '8h', '1D', '2B'. One day if not given.")]
+Window = Annotated[int | None, typer.Option(help="Rows that a fit sees.")]
+
+
+@contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """A typed error becomes one sentence on stderr and exit code 2; a bug keeps its traceback."""
+    from data.errors import MarginlabError
+
+    try:
+        yield
+    except MarginlabError as error:
+        typer.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+        raise typer.Exit(2) from error
+
+
+def _cores(jobs: int) -> int:
+    if jobs > 0:
+        return jobs
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _say(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"marginlab {installed('marginlab')}")
+        raise typer.Exit
+
+
+@app.command()
+def backtest(
+    data: Files = None,
+    jobs: Jobs = 0,
+    clock: Clock = None,
+    tz: Zone = None,
+    calendar: Calendar = None,
+    allow_missing: Missing = False,
+    default: Defaults = None,
+    level: Level = 0.99,
+    horizon: Horizon = None,
+    window: Window = None,
+    as_json: AsJson = False,
+    track: Annotated[bool, typer.Option(help="Record the study in MLflow under mlruns/.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Where the report goes (a file).")] = None,
+) -> None:
+    """Replay the default models and books on the default markets, or on prices of your own; judge, record, report."""
+    with _errors_as_sentences():
+        from research.main_job import main_job
+
+        prices = _prices(data, clock, tz, calendar, allow_missing, default, level, horizon, window)
+        _forbid_without_data(prices, clock, tz, calendar, default, horizon, window, level)
+        main_job(prices, jobs=_cores(jobs), as_json=as_json, track=track, out=out, say=_say, command=_command())
+
+
+@app.command()
+def compare(
+    market: Annotated[list[str], typer.Argument(help="A sample's name, or price files.")],
+    models: Annotated[
+        str | None, typer.Option(help="Only models whose name holds one of these, comma-separated.")
+    ] = None,
+    jobs: Jobs = 0,
+    clock: Clock = None,
+    tz: Zone = None,
+    calendar: Calendar = None,
+    allow_missing: Missing = False,
+    default: Defaults = None,
+    level: Level = 0.99,
+    horizon: Horizon = None,
+    window: Window = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare models on one market: a table and nothing else, no report and no record."""
+    with _errors_as_sentences():
+        from research.main_job import quick_comparison
+
+        files = None if _is_sample(market) else [Path(name) for name in market]
+        prices = _prices(files, clock, tz, calendar, allow_missing, default, level, horizon, window)
+        quick_comparison(market[0], prices, models, level=level, window=window, jobs=_cores(jobs), as_json=as_json)
+
+
+@app.command()
+def report(
+    browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Say where the newest report is."""
+    with _errors_as_sentences():
+        from research.main_job import newest_report
+
+        path = newest_report()
+        typer.echo(str(path))
+        if browser:
+            typer.launch(path.as_uri())
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000, host: str = "127.0.0.1") -> None:
+    """Browse the recorded runs in MLflow's own pages."""
+    with _errors_as_sentences():
+        from research.tracking import ui_command
+
+        command = ui_command(port=port, host=host)
+        _say(f"MLflow at http://{host}:{port} (Ctrl-C ends it)")
+        os.execvp(command[0], command)
+
+
+@app.command()
+def audit(
+    rows: Annotated[int, typer.Option(help="Rows before the cut, each refitted.")] = 20, as_json: AsJson = False
+) -> None:
+    """Prove on every default model that tomorrow cannot change today, and that planted leaks are caught."""
+    with _errors_as_sentences():
+        from research.audits import audit_default_models
+
+        table = audit_default_models(rows=rows, progress=not as_json)
+        typer.echo(table.to_json(orient="records", indent=1) if as_json else table.to_string(index=False))
+        if not table["as it should be"].all():
+            raise typer.Exit(1)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """The samples that can be had, and which are here already."""
+    with _errors_as_sentences():
+        from research.main_job import samples_table
+
+        typer.echo(samples_table().to_string())
+
+
+@data_app.command("pull")
+def data_pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Samples; all where none is named.")] = None,
+) -> None:
+    """Fetch samples into the store (only what is not there yet)."""
+    with _errors_as_sentences():
+        from data.sources.samples import pull
+
+        for path in pull(names or None):
+            typer.echo(str(path))
+
+
+@data_app.command("check")
+def data_check(
+    market: Annotated[list[str], typer.Argument(help="A sample's name, or price files.")],
+    clock: Clock = None,
+    tz: Zone = None,
+    calendar: Calendar = None,
+    allow_missing: Missing = False,
+    default: Defaults = None,
+) -> None:
+    """Read a sample or files, and say what is odd about them."""
+    with _errors_as_sentences():
+        from research.user_data import findings_table
+
+        history = _history(market, clock, tz, calendar, allow_missing, default)
+        typer.echo(f"{history!r}\n\n{history.summary().to_string()}\n")
+        findings = findings_table(history)
+        typer.echo("nothing odd was found" if findings.empty else findings.to_string(index=False))
+
+
+@data_app.command("freeze")
+def data_freeze(
+    market: Annotated[list[str], typer.Argument(help="A sample's name, or price files.")],
+    clock: Clock = None,
+    tz: Zone = None,
+    calendar: Calendar = None,
+    allow_missing: Missing = False,
+    default: Defaults = None,
+    folder: Annotated[Path | None, typer.Option(help="Where snapshots are kept; the store if not given.")] = None,
+) -> None:
+    """Freeze a sample or files under their content hash, and print it."""
+    with _errors_as_sentences():
+        from data.snapshot import freeze
+        from data.storage import store_folder
+
+        history = _history(market, clock, tz, calendar, allow_missing, default)
+        typer.echo(freeze(history, folder or store_folder() / "snapshots"))
+
+
+def _is_sample(market: list[str]) -> bool:
+    from data.sources.samples import SAMPLES
+
+    return len(market) == 1 and market[0] in SAMPLES
+
+
+def _history(
+    market: list[str], clock: str | None, tz: str | None, calendar: str | None, missing: bool, default: list[str] | None
+) -> "MarketHistory":
+    if _is_sample(market):
+        from data.sources.samples import load
+
+        return load(market[0])
+    prices = _prices([Path(name) for name in market], clock, tz, calendar, missing, default)
+    assert prices is not None
+    return prices.read()
+
+
+def _prices(
+    files: list[Path] | None,
+    clock: str | None,
+    tz: str | None,
+    calendar: str | None,
+    missing: bool,
+    default: list[str] | None,
+    level: float = 0.99,
+    horizon: str | None = None,
+    window: int | None = None,
+) -> "Prices | None":
+    if not files:
+        return None
+    from research.user_data import Prices
+
+    return Prices(tuple(files), clock, tz, calendar, missing, tuple(default or ()), level, horizon, window)
+
+
+def _forbid_without_data(prices: object, *given: Any) -> None:
+    """The default study is fixed: an option that would have no effect on it is refused rather than ignored."""
+    from data.errors import ParameterError
+
+    if prices is None and any(value not in (None, [], 0.99) for value in given):
+        raise ParameterError("--clock, --tz, --calendar, --default, --level, --horizon and --window go with --data")
+
+
+def _command() -> str:
+    return " ".join(["marginlab", *sys.argv[1:]])
+
+
+def main(run: Callable[[], None] = app) -> None:
+    """The console command."""
+    run()
+
+
+if __name__ == "__main__":
+    main()

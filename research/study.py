@@ -1,0 +1,155 @@
+"""What is asked of which models on which markets, and what came out?
+
+A study is Python objects: markets, each with its books and its way of being replayed, and models by name. Running it
+gives one comparison a market.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from backtest.closeout import LiquidationCost
+from backtest.comparison import Comparison, Periods, named
+from backtest.equal_coverage import oracle_constant
+from backtest.portfolios import Books, standard_books
+from backtest.replay import Outcome, Replay, outcomes, replay
+from data import Coverage, MarketHistory
+from data.snapshot import content_hash
+from margin_models import MarginModel
+from research.engines import run
+
+ORACLE = "oracle constant"
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """One history and how it is replayed.
+
+    Parameters
+    ----------
+    name : short, also the name of its runs.
+    title : what a reader is told it is.
+    load : gives the history; called once a study.
+    coverage : what margin must survive.
+    window, refit_every : rows a fit sees, and decisions between fits.
+    books : made from the underlyings; `standard_books` where None.
+    crises : named periods, first and last day.
+    remarks : what a reader must know (survivorship, say).
+    """
+
+    name: str
+    title: str
+    load: Callable[[], MarketHistory]
+    coverage: Coverage
+    window: int
+    refit_every: int
+    books: Callable[[tuple[str, ...]], Books] | None = None
+    crises: Periods = field(default_factory=dict)
+    remarks: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Markets and models. `oracle` names the model whose rates, known in hindsight, are shown but never ranked."""
+
+    name: str
+    markets: tuple[Market, ...]
+    models: Mapping[str, MarginModel]
+    oracle: str | None = None
+    cost: LiquidationCost = field(default_factory=LiquidationCost)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One market of a study, judged."""
+
+    market: Market
+    history: MarketHistory
+    data_hash: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """Everything a report, a tracker or a table needs, in the order of the study's markets."""
+
+    study: Study
+    markets: tuple[Judged, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    name: str
+    model: MarginModel
+    market: Market
+    history: MarketHistory
+    books: Books
+    cost: LiquidationCost
+    outcome: Outcome | None = None
+
+
+def _lose(task: _Task) -> Outcome:
+    return outcomes(task.history, task.books, task.market.coverage, window=task.market.window, cost=task.cost)
+
+
+def _charge(task: _Task) -> Replay:
+    plan = task.market
+    return replay(
+        task.model,
+        task.history,
+        task.books,
+        plan.coverage,
+        window=plan.window,
+        refit_every=plan.refit_every,
+        outcome=task.outcome,
+        name=task.name,
+    )
+
+
+def run_study(study: Study, *, jobs: int = 1, progress: bool = True) -> StudyResult:
+    """Load every market, replay every model on each, and compare.
+
+    The result does not depend on `jobs`. Raises what `replay` raises, with the market and the model named.
+    """
+    started = time.perf_counter()
+    models = named(study.models)
+    histories = [market.load() for market in study.markets]
+    books = [
+        (market.books or standard_books)(history.underlyings)
+        for market, history in zip(study.markets, histories, strict=True)
+    ]
+    anyone = next(iter(models.values()))
+    plans = [
+        _Task("what happened", anyone, market, history, held, study.cost)
+        for market, history, held in zip(study.markets, histories, books, strict=True)
+    ]
+    labels = [f"{market.name}: what happened next" for market in study.markets]
+    told = run(_lose, plans, jobs=jobs, labels=labels, progress=progress)
+    tasks = [
+        _Task(name, model, plan.market, plan.history, plan.books, study.cost, outcome)
+        for plan, outcome in zip(plans, told, strict=True)
+        for name, model in models.items()
+    ]
+    replays = run(
+        _charge, tasks, jobs=jobs, labels=[f"{task.market.name}: {task.name}" for task in tasks], progress=progress
+    )
+    size = len(models)
+    judged = tuple(
+        Judged(
+            market,
+            history,
+            content_hash(history),
+            _compared(market, replays[n * size : (n + 1) * size], study.oracle),
+        )
+        for n, (market, history) in enumerate(zip(study.markets, histories, strict=True))
+    )
+    return StudyResult(study, judged, time.perf_counter() - started)
+
+
+def _compared(market: Market, replays: list[Replay], oracle: str | None) -> Comparison:
+    """The comparison of one market, the hindsight rate beside the ranked models."""
+    runs = {one.model: one for one in replays}
+    if oracle is None:
+        return Comparison(market.title, runs)
+    return Comparison(market.title, {**runs, ORACLE: oracle_constant(runs[oracle], ORACLE)}, (ORACLE,))

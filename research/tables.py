@@ -1,0 +1,107 @@
+"""How is a comparison told in a terminal, and to a machine?"""
+
+import json
+import math
+from typing import Any
+
+import pandas as pd
+
+from backtest.comparison import Comparison
+from research.study import StudyResult
+
+
+def headline(comparison: Comparison) -> pd.DataFrame:
+    """The table a person reads first, in percent of gross notional; ordered by margin at equal coverage."""
+    table = comparison.to_frame()
+
+    def percent(name: str, digits: int = 2) -> list[str]:
+        return [f"{100 * value:.{digits}f}" for value in table[name]]
+
+    def span(low: str, high: str, scale: float, digits: int) -> list[str]:
+        pairs = zip(table[low], table[high], strict=True)
+        return [f"{scale * a:.{digits}f}..{scale * b:.{digits}f}" for a, b in pairs]
+
+    shown = pd.DataFrame(
+        {
+            "at equal coverage": percent("equal_margin"),
+            "95 %": span("equal_low", "equal_high", 100, 2),
+            "x best": [f"{value:.2f}" for value in table["equal_ratio"]],
+            "95 % ": span("equal_ratio_low", "equal_ratio_high", 1, 2),
+            "charged": percent("mean_margin"),
+            "coverage": percent("coverage"),
+            "worst 5 %": percent("coverage_worst_twentieth"),
+            "breaches": [f"{value:.0f}" for value in table["breaches"]],
+            "shortfall": percent("mean_shortfall", 4),
+            "peak": percent("peak_shortfall", 1),
+            "peak/trough": [f"{value:.1f}" for value in table["peak_to_trough"]],
+        },
+        index=[name if ranked else f"({name})" for name, ranked in zip(table.index, table["ranked"], strict=True)],
+    )
+    return shown.replace({"nan": "-", "nan..nan": "-"})
+
+
+def text(result: StudyResult) -> str:
+    """Every market's table and crises, for a terminal."""
+    parts = []
+    for judged in result.markets:
+        comparison, coverage = judged.comparison, judged.market.coverage
+        run = next(iter(comparison.replays.values()))
+        parts.append(
+            f"{judged.market.title}: {len(run.portfolios)} books, {len(run.time)} decisions "
+            f"({run.skipped} skipped), {len(run.disjoint)} independent trials, "
+            f"{len(run.disjoint) * (1 - coverage.level):.1f} breaches a book expected; % of gross notional\n"
+            f"{headline(comparison).to_string()}"
+        )
+        crises = crises_text(judged.comparison, judged.market.crises)
+        if crises:
+            parts.append(crises)
+    return "\n\n".join(parts)
+
+
+def crises_text(comparison: Comparison, crises: Any) -> str:
+    """Coverage and peak shortfall of each model in each named crisis, "" where there is none."""
+    table = comparison.crises(crises)
+    if table.empty:
+        return ""
+    table["told"] = [
+        f"{100 * coverage:5.1f} / {100 * peak:5.1f}"
+        for coverage, peak in zip(table["coverage"], table["peak shortfall"], strict=True)
+    ]
+    wide = table.pivot(index="model", columns="crisis", values="told")
+    order = [name for name in comparison.to_frame().index if name in wide.index]
+    wide = wide.loc[order, [crisis for crisis in crises if crisis in wide.columns]]
+    wide.index.name = wide.columns.name = None
+    return f"In each crisis: coverage % / peak shortfall, % of gross notional\n{wide.to_string()}"
+
+
+def as_json(result: StudyResult) -> str:
+    """The whole result as JSON (numbers that are not known are null), for machines."""
+    return json.dumps(_jsonable(result), indent=1, allow_nan=False)
+
+
+def _jsonable(result: StudyResult) -> dict[str, Any]:
+    markets = []
+    for judged in result.markets:
+        plan, frame = judged.market, judged.comparison.to_frame()
+        markets.append(
+            {
+                "market": plan.name,
+                "title": plan.title,
+                "data_hash": judged.data_hash,
+                "source": judged.history.source,
+                "level": plan.coverage.level,
+                "horizon": plan.coverage.horizon,
+                "window": plan.window,
+                "refit_every": plan.refit_every,
+                "models": [{"model": name, **_clean(row)} for name, row in frame.to_dict("index").items()],
+                "crises": [_clean(row) for row in judged.comparison.crises(plan.crises).to_dict("records")],
+                "notes": {name: list(run.notes) for name, run in judged.comparison.replays.items() if run.notes},
+            }
+        )
+    return {"study": result.study.name, "markets": markets}
+
+
+def _clean(row: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        str(key): None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()
+    }

@@ -1,0 +1,102 @@
+"""What are the prices that a user brings, and how is a study made of them?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from backtest.comparison import default_window
+from backtest.portfolios import Books, standard_books
+from data import Coverage, HistoryError, MarketHistory, ParameterError
+from data.calendars import calendar as holidays_of
+from data.quality import check
+from data.sources.files import read_prices
+from margin_models import MarginModel
+from margin_models.volatility.garch import LEAST_RETURNS
+from research.study import Market, Study
+
+REFITS = 60  # about how many fits a model gets over the whole replay
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Files, how they are read, and what is asked of them; None is inferred, or the default."""
+
+    files: tuple[Path, ...]
+    clock: str | None = None
+    tz: str | None = None
+    calendar: str | None = None
+    allow_missing: bool = False
+    defaults: tuple[str, ...] = ()
+    level: float = 0.99
+    horizon: str | None = None
+    window: int | None = None
+
+    def read(self) -> MarketHistory:
+        """The history; raises what `read_prices` raises, and ParameterError for a default that is not SYMBOL=DATE."""
+        return read_prices(
+            self.files,
+            clock=self.clock,
+            tz=self.tz,
+            missing="hole" if self.allow_missing else "refuse",
+            holidays=holidays_of(self.calendar, 1990, 2030) if self.calendar else (),
+            defaults=dict(self._default(text) for text in self.defaults),
+        )
+
+    def title(self) -> str:
+        """The files' names."""
+        names = [file.name for file in self.files]
+        return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+    @staticmethod
+    def _default(text: str) -> tuple[str, str]:
+        symbol, sign, instant = text.partition("=")
+        if not (symbol and sign and instant):
+            raise ParameterError(f"--default must be SYMBOL=DATE, got {text!r}")
+        return symbol, instant
+
+
+def market_of(
+    history: MarketHistory, title: str, *, level: float = 0.99, horizon: str | None = None, window: int | None = None
+) -> Market:
+    """A market of a study made of any history: standard books, about REFITS refits.
+
+    HistoryError where the history is too short for a window that every default model can be fitted on.
+    """
+    coverage = Coverage(level, horizon or ("1B" if history.clock.by_session else "1D"))
+    steps = history.steps(coverage)
+    least = max(LEAST_RETURNS + 1, 100 * steps) + steps
+    rows = window if window is not None else max(default_window(history, coverage), least)
+    if len(history) < rows + 2 * steps:
+        raise HistoryError(
+            f"{title}: the default models need a window of {rows} rows and two horizons of {steps} beyond it, "
+            f"got {len(history)} rows in all: bring more history, or say a shorter --window"
+        )
+    refit_every = max((len(history) - rows) // REFITS, 5 * steps)
+
+    def books(underlyings: tuple[str, ...]) -> Books:
+        return standard_books(underlyings, inverse=not history.clock.by_session)
+
+    return Market("your-data", title, lambda: history, coverage, rows, refit_every, books, remarks=_remarks(history))
+
+
+def _remarks(history: MarketHistory) -> str:
+    """What the checks flagged, in one line."""
+    table = findings_table(history)
+    if table.empty:
+        return ""
+    return "Flagged: " + ", ".join(
+        f"{row.check} {row.symbol} {row.count}x from {row.first}" for row in table.itertuples()
+    )
+
+
+def study_of(market: Market, models: dict[str, MarginModel], oracle: str | None) -> Study:
+    """The default models on one market."""
+    return Study(market.name, (market,), models, oracle if oracle in models else None)
+
+
+def findings_table(history: MarketHistory) -> pd.DataFrame:
+    """What the quality checks say of a history that was accepted, a row a check and underlying."""
+    found = check(np.asarray(history.spot), history.time, history.underlyings)
+    return pd.DataFrame([vars(one) for one in found])

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from data import Coverage, HistoryError, ParameterError
+from margin_models import CorrelationVaR, EwmaCovariance, LedoitWolfCovariance
+from margin_models.correlation_var import euler_components, unit_tail
+from markets import book_of, market, some_books, two_coins
+
+
+def test_half_life_of_one_row_on_two_known_moves() -> None:
+    history = market([0.03, 0.06], start=100.0)
+    fitted = CorrelationVaR(EwmaCovariance(half_life=1)).fit(history, Coverage(0.99))
+    variance = (0.03**2 + 2 * 0.06**2) / 3  # the newest weighs twice
+    assert_allclose(fitted.margin(history, book_of(1.0)), [2.3263479 * variance**0.5 * 100 * 1.03 * 1.06], rtol=1e-7)
+
+
+@pytest.mark.parametrize("degrees", [None, 2.5, 4.0, 30.0])
+def test_the_unit_tail_is_that_of_scipy(degrees: float | None) -> None:
+    law = stats.norm() if degrees is None else stats.t(degrees, scale=np.sqrt((degrees - 2) / degrees))
+    quantile, beyond = unit_tail(0.99, degrees)
+    assert_allclose(quantile, law.ppf(0.99), rtol=1e-9)
+    assert_allclose(beyond, law.expect(lambda x: x, lb=law.ppf(0.99)) / 0.01, rtol=1e-6)
+
+
+def test_components_are_those_of_the_textbook() -> None:
+    covariance = np.diag([0.05**2, 0.12**2])  # Jorion (2007), chapter 7: CAD and EUR, z = 1.65
+    parts = euler_components(np.array([[2.0, 1.0]]), covariance, 1.65)[0] * 1e6
+    assert_allclose(parts, [105630.42594, 152107.81336], rtol=1e-9)
+
+
+def test_ledoit_wolf_shrinks_towards_no_correlation_and_keeps_the_variances() -> None:
+    history = two_coins()
+    shrunk = LedoitWolfCovariance().fit(history, Coverage()).estimate(history)
+    raw = EwmaCovariance(half_life=1e9).fit(history, Coverage()).estimate(history)
+    correlation = [c[0, 1] / np.sqrt(c[0, 0] * c[1, 1]) for c in (shrunk, raw)]
+    assert 0 < correlation[0] < correlation[1] < 1
+    assert_allclose(np.diag(shrunk), np.diag(raw), rtol=1e-6)
+    assert np.linalg.eigvalsh(shrunk).min() > 0
+
+
+def test_bad_parameters_and_no_history_are_refused() -> None:
+    history = market([0.01, 0.02])
+    with pytest.raises(ParameterError, match="half_life must be > 0, got 0"):
+        CorrelationVaR(EwmaCovariance(half_life=0)).fit(history, Coverage()).margin(history, book_of(1.0))
+    with pytest.raises(ParameterError, match="degrees must be > 2, got 2"):
+        CorrelationVaR(degrees=2).fit(history, Coverage()).margin(history, book_of(1.0))
+    with pytest.raises(HistoryError, match="2 returns known for every underlying, got 1"):
+        CorrelationVaR().fit(market([0.01]), Coverage()).margin(market([0.01]), book_of(1.0))
+
+
+def test_a_hedge_offsets() -> None:
+    history = two_coins()
+    book = some_books().at(history.now)
+    margin = dict(zip(book.portfolios, CorrelationVaR().fit(history, Coverage()).margin(history, book), strict=True))
+    assert margin["pair"] < 0.6 * margin["long"]
+    assert margin["carry"] == pytest.approx(0.0, abs=1e-12)

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from data import Coverage, HistoryError, ParameterError
+from margin_models import EwmaVolatility, FilteredHistoricalVaR, HistoricalVaR
+from margin_models.kernels.tails import book_tails, needed, supports, upper_quantile, upper_tails
+from markets import book_of, market
+
+MOVES = [0.10, -0.10, 0.0, 0.05]
+
+
+def test_the_fourth_of_four_known_moves() -> None:
+    history = market(MOVES)
+    price = history.now.spot[0]
+    fitted = HistoricalVaR().fit(history, Coverage(0.8))  # (4 + 1) * 0.8 = the 4th, the worst
+    assert_allclose(fitted.margin(history, book_of(1.0, -1.0)), [0.10 * price, 0.10 * price])
+    assert_allclose(fitted.tail(history, book_of(1.0, -1.0)).es, [0.10 * price, 0.10 * price])
+
+
+def test_explain_names_the_day_that_made_the_quantile() -> None:
+    history = market(MOVES)
+    told = HistoricalVaR().fit(history, Coverage(0.8)).explain(history, book_of(1.0, -1.0))
+    assert told.worst == ("2024-01-02T00:00", "2024-01-01T00:00")
+    assert_allclose(told.components["X"], told.initial)
+
+
+def test_a_quantile_that_is_a_gain_is_charged_as_nothing() -> None:
+    history = market([0.01] * 9)
+    assert_array_equal(HistoricalVaR().fit(history, Coverage(0.9)).margin(history, book_of(1.0, 0.0)), [0.0, 0.0])
+
+
+def test_a_level_beyond_the_sample_is_refused() -> None:
+    history = market(MOVES)
+    with pytest.raises(HistoryError, match=r"needs 9 complete horizon returns, got 4 of 4"):
+        HistoricalVaR().fit(history, Coverage(0.9)).margin(history, book_of(1.0))
+    with pytest.raises(ParameterError, match="lookback must be >= 1, got 0"):
+        HistoricalVaR(lookback=0).fit(history, Coverage(0.8)).margin(history, book_of(1.0))
+
+
+def test_filtering_scales_the_past_to_today() -> None:
+    calm, wild = [0.01, -0.01] * 100, [0.04, -0.04] * 60
+    history = market(calm + wild)
+    plain = HistoricalVaR().fit(history, Coverage(0.95)).margin(history, book_of(1.0))[0]
+    model = FilteredHistoricalVaR(EwmaVolatility(half_life=5)).fit(history, Coverage(0.95))
+    price, sigma = history.now.spot[0], model.volatility_.forecast(history)[0]
+    filtered = model.margin(history, book_of(1.0))[0]
+    assert sigma == pytest.approx(0.04, rel=1e-3)
+    assert filtered == pytest.approx(sigma * price, rel=0.02)  # |return| over forecast is 1 but for the switch
+    assert plain == pytest.approx(0.04 * price, rel=1e-6)
+    past = history.rows(0, 202)
+    assert model.fit(past, Coverage(0.95)).margin(past, book_of(1.0))[0] < 0.03 * price
+
+
+def test_filtered_innovations_by_hand() -> None:
+    """r = 1, -2, 1, -1 over sigma = 1, 2, 1, 1 at a forecast of 2: scenarios 2, -2, 2, -2."""
+
+    class Told(EwmaVolatility):
+        def forecasts(self, past: object, count: int) -> np.ndarray:
+            return np.array([1.0, 2.0, 1.0, 1.0, 2.0])[-count:, None]
+
+    moves = np.array([0.01, -0.02, 0.01, -0.01])
+    history = market(moves.tolist())
+    fitted = FilteredHistoricalVaR(Told()).fit(history, Coverage(0.75))
+    sample = fitted.tail(history, book_of(-1.0)).sample
+    assert sample is not None
+    assert_allclose(sample[0] / history.now.spot[0], [0.02, -0.02, 0.02, -0.02])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 4), st.sampled_from([0.6, 0.9, 0.975, 0.99]), st.integers(0, 10**6))
+def test_the_heap_gives_what_sorting_gives(size: int, books: int, level: float, seed: int) -> None:
+    if not supports(size, level):
+        assert size < needed(level)
+        return
+    rng = np.random.default_rng(seed)
+    losses = np.round(rng.standard_t(3, (books, size)), 1)  # rounded, so that there are ties
+    quantile, beyond = book_tails(losses, level)
+    assert_allclose(quantile, upper_quantile(losses, level), rtol=1e-12, atol=1e-12)
+    for p in range(books):
+        over = losses[p][losses[p] >= quantile[p] - 1e-12]
+        assert beyond[p] >= quantile[p] - 1e-12
+        assert beyond[p] <= over.max() + 1e-12
+    plain = np.empty((2, books))
+    upper_tails.py_func(losses, level, *plain)
+    assert_array_equal(plain, [quantile, beyond])
