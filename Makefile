@@ -126,5 +126,5 @@ $(READY): requirements/dev.lock pyproject.toml
 	  || { rm -f .venv/unfinished; echo "the locked packages could not be installed: can pip reach its package index?" >&2; exit 1; }
 	@echo "  3/3 marginlab itself, and its kernels compiled"
 	@$(PY) -m pip install --quiet --no-deps --no-build-isolation -e . || { rm -f .venv/unfinished; exit 1; }
-	@$(PY) -m margin_models.kernels || echo "      not compiled now: each kernel will be at its first call"
+	@$(PY) -m research.warm || echo "      not compiled now: each kernel will be at its first call"
 	@echo "$(CURDIR)" >.venv/ready.new && rm .venv/unfinished && mv .venv/ready.new $(READY)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr, bdtrc, chdtrc, chdtri, gammaln, xlog1py, xlogy
+from scipy.special import bdtr, bdtrc, chdtri, erfc, gammaln, xlog1py, xlogy
 
 from data import Floats
 
@@ -32,6 +32,11 @@ def independence_ratio(n00: Counts, n01: Counts, n10: Counts, n11: Counts) -> Fl
     apart = log_likelihood(n01, after_none, n01 / np.maximum(after_none, 1))
     apart += log_likelihood(n11, after_breach, n11 / np.maximum(after_breach, 1))
     return np.maximum(2.0 * (apart - log_likelihood(hits, steps, hits / np.maximum(steps, 1))), 0.0)
+
+
+def chi_squared_1(ratio: Floats) -> Floats:
+    """Probability that chi-squared with one degree of freedom is at least `ratio`."""
+    return np.asarray(erfc(np.sqrt(0.5 * ratio)))
 
 
 def log_likelihood(breaches: Counts, n: Counts, share: Floats) -> Floats:
@@ -81,7 +86,7 @@ def exact_p_values(n: int, rate: float) -> Floats:
 @lru_cache(maxsize=64)
 def asymptotic_p_values(n: int, rate: float) -> Floats:
     """Chi-squared(1) p-value of each count 0..n, (n + 1,)."""
-    return np.asarray(chdtrc(1, pof_ratio(np.arange(n + 1), n, rate)))
+    return chi_squared_1(pof_ratio(np.arange(n + 1), n, rate))
 
 
 @lru_cache(maxsize=64)

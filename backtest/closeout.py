@@ -27,8 +27,8 @@ class LiquidationCost:
         If a parameter is negative, or the depth not positive.
     """
 
-    half_spread: float = 0.0002
-    impact: float = 0.001
+    half_spread: float = 0.0001
+    impact: float = 0.0005
     size: float = 1e6
     depth: float = 1e8
 

@@ -167,6 +167,7 @@ def compare(
     *,
     window: int | None = None,
     refit_every: int = 20,
+    every: int = 1,
     cost: LiquidationCost | None = None,
     market: str = "market",
     progress: bool = True,
@@ -178,6 +179,7 @@ def compare(
     models : several models, or a mapping of names to them.
     window : rows a fit sees; None takes 500, or a third of the history where that is less.
     refit_every : decisions between refits.
+    every : rows between decisions.
     progress : show a bar over the models.
 
     Raises
@@ -189,7 +191,7 @@ def compare(
     books = books if books is not None else standard_books(history.underlyings)
     coverage = coverage or default_coverage(history)
     window = window if window is not None else default_window(history, coverage)
-    told = outcomes(history, books, coverage, window=window, cost=cost)
+    told = outcomes(history, books, coverage, window=window, every=every, cost=cost)
     runs = {}
     for name, model in tqdm(by_name.items(), "models", disable=not progress, leave=False):
         runs[name] = replay(

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtrc, chdtri, xlogy
+from scipy.special import chdtri, xlogy
 
 from backtest.breach_counts import (
     Counts,
     asymptotic_p_values,
     at_least,
     at_most,
+    chi_squared_1,
     exact_p_values,
     independence_ratio,
     least_reaching,
@@ -132,7 +133,7 @@ def tuff(first_breach: ArrayLike, rate: float) -> Verdict:
     ratio = np.where(first > 0, _tuff_ratio(np.maximum(first, 1), rate), 0.0)
     method = "Kupiec time until first failure, asymptotic chi-squared(1)"
     power = np.full(first.shape, _tuff_power(rate))
-    return Verdict(ratio, chdtrc(1, ratio), power, first > 0, method, "not testable before the first breach")
+    return Verdict(ratio, chi_squared_1(ratio), power, first > 0, method, "not testable before the first breach")
 
 
 def independence(transitions: Transitions, rate: float) -> Verdict:
@@ -152,7 +153,7 @@ def independence(transitions: Transitions, rate: float) -> Verdict:
     power = _by_length(n00 + n01 + n10 + n11 + 1, lambda length, _: _bunching_power(length, rate)[0])
     method = "Christoffersen independence, asymptotic chi-squared(1)"
     notes = "breaches that are independent, however many, are what it should accept: its power here is its size"
-    return Verdict(ratio, chdtrc(1, ratio), power, _comparable(*table), method, notes)
+    return Verdict(ratio, chi_squared_1(ratio), power, _comparable(*table), method, notes)
 
 
 def conditional_coverage(breaches: ArrayLike, n: ArrayLike, transitions: Transitions, rate: float) -> Verdict:

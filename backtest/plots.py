@@ -81,11 +81,10 @@ def plot_rolling_coverage(
     for name, style in zip(models, cycle(("-", "--", "-.", ":")), strict=False):
         run = comparison[name]
         counts = np.column_stack([(run.loss > run.initial).sum(axis=1), run.live.sum(axis=1)])
-        lately = (
-            pd.DataFrame(counts, index=pd.DatetimeIndex(run.time, tz="UTC")).rolling(decisions).sum().iloc[decisions:]
-        )
-        ax.plot(lately.index, 100.0 * (1.0 - lately[0] / lately[1]), style, linewidth=1.3, label=name)
-        ax.axhline(100.0 * run.coverage.level, color=ALARM, linewidth=0.8, zorder=1)
+        lately = pd.DataFrame(counts, index=pd.DatetimeIndex(run.time, tz="UTC")).rolling(decisions).sum()
+        covered = 100.0 * (1.0 - lately[0] / lately[1]).iloc[decisions - 1 :]
+        ax.plot(covered.index, covered, style, linewidth=1.3, label=name)
+    ax.axhline(100.0 * comparison[models[0]].coverage.level, color=ALARM, linewidth=0.8, zorder=1)
     ax.set(ylabel="covered, %", title=f"{comparison.market}: coverage over the latest {decisions:,} decisions")
     ax.legend(loc="lower left", frameon=False, fontsize=8)
     return ax

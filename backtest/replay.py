@@ -100,18 +100,21 @@ class Replay:
         return f"<p>{repr(self).replace('<', '&lt;')}</p>{score(self)._repr_html_()}"
 
 
-def decisions(history: MarketHistory, books: Books, window: int, coverage: Coverage) -> tuple[Rows, int]:
+def decisions(history: MarketHistory, window: int, coverage: Coverage, every: int = 1) -> tuple[Rows, int]:
     """Rows with `window` rows up to and including them, a whole horizon ahead and every price known at both ends.
 
-    Also how many were skipped for a hole. HistoryError where none is left.
+    Each `every`-th of them is taken, and how many of these were skipped for a hole is told. HistoryError where none is
+    left, ParameterError where `every` is below 1.
     """
+    if every < 1:
+        raise ParameterError(f"decisions are taken every >= 1 rows, got {every}")
     ahead = history.steps(coverage)
     if window < 1 or window + ahead > len(history):
         raise HistoryError(
             f"a replay needs window + horizon = {window} + {ahead} rows, got {len(history)} rows: "
             "shorten the window or bring more history"
         )
-    rows = np.arange(window - 1, len(history) - ahead)
+    rows = np.arange(window - 1, len(history) - ahead, every)
     known = np.isfinite(history.spot).all(axis=1)
     if history.marks is not None:
         known &= np.isfinite(history.marks).all(axis=1)
@@ -127,6 +130,7 @@ def outcomes(
     coverage: Coverage,
     *,
     window: int,
+    every: int = 1,
     cost: LiquidationCost | None = None,
 ) -> Outcome:
     """What each book lost after every decision.
@@ -134,7 +138,7 @@ def outcomes(
     Books are rebuilt to unit gross notional at each decision, from what is known then.
     """
     history, source = history.valued_in(coverage.numeraire), joined(books)
-    rows, skipped = decisions(history, source, window, coverage)
+    rows, skipped = decisions(history, window, coverage, every)
     loss, worst = np.empty((2, len(rows), len(source.portfolios)))
     for step, row in enumerate(rows.tolist()):
         state = history.at(row)
@@ -183,6 +187,7 @@ def replay(
     *,
     window: int,
     refit_every: int,
+    every: int = 1,
     cost: LiquidationCost | None = None,
     outcome: Outcome | None = None,
     name: str | None = None,
@@ -194,6 +199,8 @@ def replay(
     ----------
     books : one or several; rebuilt to unit gross notional at each decision (a fixed Book keeps its proportions).
     window : rows a fit sees.
+    refit_every : decisions between fits.
+    every : rows between decisions.
     cost : what getting out costs; `LiquidationCost()` where None.
     outcome : the losses, where they are known from another model's replay over the same decisions.
     progress : show a bar over the decisions.
@@ -205,7 +212,7 @@ def replay(
     ModelError
         If the model returns a margin that is NaN, infinite, negative or of the wrong shape.
     """
-    told = outcome or outcomes(history, books, coverage, window=window, cost=cost)
+    told = outcome or outcomes(history, books, coverage, window=window, every=every, cost=cost)
     initial, maintenance = np.empty((2, *told.loss.shape))
     notes: dict[str, int] = {}
     seen: MarginModel | None = None
@@ -245,12 +252,14 @@ def _collect(fitted: MarginModel, notes: dict[str, int]) -> None:
 def _refuse_broken(model: MarginModel, asked: Requirement, portfolios: tuple[str, ...], time: np.datetime64) -> None:
     """ModelError for a requirement that is not one finite number >= 0 a portfolio."""
     for kind, margin in (("initial", asked.initial), ("maintenance", asked.maintenance)):
-        where = f"{model!r}: {kind} margin at {str(time)[:19]}"
         if not isinstance(margin, np.ndarray) or margin.shape != (len(portfolios),):
-            raise ModelError(f"{where} must have the shape ({len(portfolios)},), got {np.shape(margin)}")
+            raise ModelError(
+                f"{model!r}: {kind} margin at {str(time)[:19]} must have the shape ({len(portfolios)},), "
+                f"got {np.shape(margin)}"
+            )
         wrong = np.flatnonzero(~(np.isfinite(margin) & (margin >= 0)))
         if wrong.size:
             raise ModelError(
-                f"{where} must be finite and >= 0, got {margin[wrong[0]]} for {portfolios[wrong[0]]!r} "
-                f"({wrong.size} of {len(portfolios)} portfolios)"
+                f"{model!r}: {kind} margin at {str(time)[:19]} must be finite and >= 0, got {margin[wrong[0]]} "
+                f"for {portfolios[wrong[0]]!r} ({wrong.size} of {len(portfolios)} portfolios)"
             )

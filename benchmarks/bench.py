@@ -1,7 +1,7 @@
 """Is the project as fast as it claims?
 
-Runs `workload()` of every file beside this one, or of those named: `python benchmarks/bench.py w6_scores`. Prints a line
-a result and writes build/bench.json. A result below its goal is told and is no error; a wrong answer is one.
+Runs `workload()` of every file beside this one, or of those named: `python benchmarks/bench.py w6_scores`. Prints a
+line a result and writes build/bench.json. A result below its goal is told and is no error; a wrong answer is one.
 """
 
 import importlib

@@ -82,6 +82,11 @@ class Clock:
         days = np.arange(first.astype("datetime64[D]"), last.astype("datetime64[D]") + _DAY)
         return days[self._is_session(days)].astype("datetime64[ns]")
 
+    def count(self, first: np.datetime64, last: np.datetime64) -> int:
+        """About how many instants `grid` would give, without making them."""
+        step = _DAY if self.by_session else plain_span(self.step, "clock")
+        return int((last - first) // step) + 1
+
     def off(self, time: Stamps) -> NDArray[np.intp]:
         """Rows of sorted `time` that do not fall on this clock, counted from the first instant."""
         if not self.by_session:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from data.clock import Clock, Stamps, infer_clock
 from data.coverage import Coverage
-from data.errors import DataError, HistoryError
+from data.errors import DataError, HistoryError, ParameterError
 from data.quality import refuse_bad_prices, refuse_bad_stamps, utc_stamps
 
 Floats = NDArray[np.float64]
 
+MOST_HOLES = 1000  # rows a stamp: a grid with more is a clock misread, and would fill the memory
 _PER_UNDERLYING = ("spot", "high", "low", "volume", "funding")
 
 
@@ -110,7 +111,7 @@ class MarketHistory:
         clock: str | Clock | None = None,
         tz: str | None = None,
         *,
-        missing: str = "refuse",
+        missing: Literal["refuse", "hole"] = "refuse",
         defaults: Mapping[str, str] | None = None,
         source: str = "frame",
         **panels: pd.DataFrame,
@@ -132,6 +133,8 @@ class MarketHistory:
         HistoryError
             For stamps off the clock.
         """
+        if missing not in ("refuse", "hole"):
+            raise ParameterError(f"missing must be 'refuse' or 'hole', got {missing!r}")
         closes = closes.to_frame() if isinstance(closes, pd.Series) else closes
         names = tuple(str(column) for column in closes.columns)
         time = utc_stamps(pd.Index(closes.index), tz, source)
@@ -142,6 +145,11 @@ class MarketHistory:
             raise HistoryError(
                 f"{source}: stamps must lie on a {kept.step} clock from {time[0]}, got {time[off[0]]} at row {off[0]} "
                 f"({off.size} in all): pass the clock they keep"
+            )
+        if kept.count(time[0], time[-1]) > MOST_HOLES * len(time) + MOST_HOLES:
+            raise HistoryError(
+                f"{source}: {len(time)} stamps from {time[0]} to {time[-1]} are mostly holes on a {kept.step} clock: "
+                "pass the clock they keep"
             )
         grid = kept.grid(time[0], time[-1])
         at = np.searchsorted(grid, time)
@@ -273,7 +281,12 @@ def _apply_defaults(values: Floats, time: Stamps, names: Sequence[str], defaults
     for name, instant in defaults.items():
         if name not in names:
             raise DataError(f"defaults names {name!r}, the frame has {tuple(names)}")
-        stamp = pd.Timestamp(instant)
+        try:
+            stamp = pd.Timestamp(instant)
+        except ValueError as error:
+            raise DataError(
+                f"the default of {name!r} must be an instant such as 2022-05-13, got {instant!r}"
+            ) from error
         stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
         values[time >= stamp.tz_localize(None).to_datetime64(), list(names).index(name)] = 0.0
 

@@ -48,8 +48,19 @@ def utc_stamps(index: pd.Index, tz: str | None, source: str) -> Stamps:
             raise DataError(
                 f"{source}: intraday stamps need a zone, got naive ones ({index[0]}): say which, e.g. tz='UTC'"
             )
-        index = index.tz_localize("UTC" if dates else tz)
-    return np.asarray(index.tz_convert("UTC").tz_localize(None).to_numpy(), dtype="datetime64[ns]")
+        index = _localized(index, "UTC" if dates else str(tz), source)
+    try:
+        return np.asarray(index.tz_convert("UTC").tz_localize(None).as_unit("ns").to_numpy())
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise DataError(f"{source}: instants must lie in 1678..2261, got {index.min()} to {index.max()}") from error
+
+
+def _localized(index: pd.DatetimeIndex, tz: str, source: str) -> pd.DatetimeIndex:
+    """A naive index in its zone; DataError for an unknown zone, or an hour that the zone skips or has twice."""
+    try:
+        return index.tz_localize(tz)
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{source}: stamps cannot be read in the zone {tz!r}: {error}") from error
 
 
 def refuse_bad_stamps(time: Stamps, source: str) -> None:

@@ -70,7 +70,7 @@ def one_thread() -> Iterator[None]:
     Libraries that load inside (LightGBM, say) are reached through OMP_NUM_THREADS, which they read once.
     """
     import numba
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     before = numba.get_num_threads()
     numba.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""What does a reader see? Every figure as a small, self-contained SVG.
+"""What does a reader see? Every figure as a small SVG that needs nothing else.
 
-Each function returns SVG text that stands alone (an artifact of a run) or inline in a page: no style sheet, no outside
-reference, text as text, every id led by `prefix`, and the same bytes for the same input.
+Each public function that ends in `_svg` returns text that stands alone (an artifact of a run) or inline in a page: no
+style sheet, no outside reference, letters as text, every id led by `prefix`, the same bytes for the same input.
 """
 
 import io
@@ -9,10 +9,11 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as XML
 
 import numpy as np
+import pandas as pd
 
 from backtest.comparison import Comparison
 from backtest.plots import INK, plot_frontier, plot_margin, plot_ranking, plot_rolling_coverage
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from numpy.typing import NDArray
 
 SVG = "http://www.w3.org/2000/svg"
 PALETTE = (
@@ -32,13 +32,16 @@ PALETTE = (
     *("#4d5a66", "#c0392b"),
 )
 STRETCHES = 300  # a long series is told by the extremes of so many stretches
-_PANEL_STRETCHES, _PANEL_COLUMNS = 120, 4
+
 _WIDTH = 10.4  # inches, of every figure, so that a page shows their letters alike
-_PERIOD = "#f3efe2"
+_PANEL_STRETCHES, _PANEL_COLUMNS = 120, 4
 _LONGEST = 34  # characters of a name in a figure; the tables give it whole
+_CORNERS = ((6.0, 6.0), (-6.0, -6.0), (6.0, -6.0), (-6.0, 6.0))  # where numbers stand, so that neighbours do not meet
+_BAR, _PERIOD = "#7b8794", "#f3efe2"
+_BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+_ABOVE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "frameon": False, "ncols": 4}
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_OVER_LINES = {"frameon": True, "framealpha": 0.85, "edgecolor": "white", "fontsize": 8}
-_LOOK = {
+_LOOK: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -49,9 +52,9 @@ _LOOK = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e3e7eb",
     "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
     "timezone": "UTC",
 }
 
@@ -62,17 +65,16 @@ def frontier_svg(comparison: Comparison, *, prefix: str = "frontier") -> str:
 
     def draw(figure: "Figure") -> None:
         ax = figure.subplots()
-        ax.set_prop_cycle(color=[PALETTE[n % len(PALETTE)] for n in range(len(comparison.replays))])
+        ax.set_prop_cycle(color=[PALETTE[n % len(PALETTE)] for n in range(len(order))])
         plot_frontier(comparison, ax)
         curve = dict(zip(comparison.replays, ax.get_lines()[::2], strict=True))
         dot = dict(zip(comparison.replays, ax.get_lines()[1::2], strict=True))
-        for name in order:
-            _number(ax, dot[name], rank_label(comparison, order, name))
+        for n, name in enumerate(order):
+            _number(ax, dot[name], place_of(comparison, order, name), _CORNERS[n % len(_CORNERS)])
         _near_the_dots(ax, list(dot.values()))
-        ax.set_title("each model scaled up and down; dots: as charged; nearer the lower left is better")
         labels = [_numbered(comparison, order, name) for name in order]
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
-        ax.legend([curve[name] for name in order], labels, **beside)
+        ax.legend([curve[name] for name in order], labels, **_BESIDE)
+        ax.set_title("each model scaled up and down; dots: as charged; nearer the lower left is better")
 
     told = f"Mean shortfall against mean margin of {len(order)} models on {comparison.market}, each scaled up and down"
     return _svg(draw, 4.6, f"{told}; dots are the margins as charged.", prefix)
@@ -97,7 +99,11 @@ def margin_svg(run: Replay, portfolio: str, *, prefix: str = "margin") -> str:
     """One portfolio's margin against what it lost; a long replay is told by the extremes of its stretches."""
 
     def draw(figure: "Figure") -> None:
-        _against_loss(figure.subplots(), run, portfolio, STRETCHES)
+        ax = figure.subplots()
+        count = _against_loss(ax, run, portfolio, STRETCHES)
+        drawn = (ax.collections[0], *ax.get_lines()[:2])
+        ax.legend(drawn, ["loss", "margin", f"breach ({count:,})"], **_ABOVE)
+        ax.set_title(f"{_short(run.model, 50)}: {_short(portfolio)}")
 
     return _svg(draw, 2.9, f"Margin of {run.model} against the losses of {portfolio}, breaches marked.", prefix)
 
@@ -107,25 +113,28 @@ def crisis_svg(
 ) -> str:
     """One portfolio's margin against what it lost around a period (first and last day), a panel a model.
 
-    Each panel's title counts the breaches in it.
+    The title of a panel counts the breaches in it.
     """
-    first, last = np.datetime64(period[0], "ns"), np.datetime64(period[1], "ns") + np.timedelta64(1, "D")
-    around = max((last - first) / 2, np.timedelta64(3, "D"))
-    rows = -(-len(models) // _PANEL_COLUMNS)
+    first, last = pd.Timestamp(period[0]), pd.Timestamp(period[1]) + pd.Timedelta(days=1)
+    around = max((last - first) / 2, pd.Timedelta(days=3))
+    early, late = (first - around).to_datetime64(), (last + around).to_datetime64()
+    columns = min(len(models), _PANEL_COLUMNS)
+    rows = -(-len(models) // columns)
 
     def draw(figure: "Figure") -> None:
-        panels = figure.subplots(rows, min(len(models), _PANEL_COLUMNS), sharex=True, sharey=True, squeeze=False)
-        for ax in panels.flat[len(models) :]:
-            ax.set_axis_off()
-        for ax, name in zip(panels.flat, models, strict=False):
+        from matplotlib.dates import date2num
+
+        panels: list[Axes] = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+        for ax, name in zip(panels, models, strict=False):
             run = comparison[name]
-            seen = np.flatnonzero((run.end >= first - around) & (run.time < last + around))
+            seen = np.flatnonzero((run.end >= early) & (run.time < late))
             count = _against_loss(ax, excerpt(run, portfolio, seen), portfolio, _PANEL_STRETCHES)
             ax.set(ylabel="", title=f"{_short(name, 31)}: {count}")
-            ax.get_legend().remove()
-            ax.axvspan(first, last, color=_PERIOD, zorder=0)
-        _few_dates(panels)
-        panels[0, 0].set_ylim(0.0, 1.06 * max(_highest(ax) for ax in panels.flat[: len(models)]))
+            ax.axvspan(*date2num([first, last]), color=_PERIOD, zorder=0)  # type: ignore[no-untyped-call]
+            _few_dates(ax)
+        panels[0].set_ylim(0.0, 1.06 * max(_highest(ax) for ax in panels[: len(models)]))
+        for ax in panels[len(models) :]:
+            ax.set_axis_off()
         figure.supylabel("% of gross notional", fontsize=9)
 
     told = (
@@ -139,45 +148,45 @@ def coverage_svg(comparison: Comparison, models: Sequence[str], decisions: int, 
 
     def draw(figure: "Figure") -> None:
         ax = plot_rolling_coverage(comparison, models, decisions, figure.subplots())
-        curves = ax.get_lines()[::2]
+        curves = ax.get_lines()[: len(models)]
         for curve, color in zip(curves, PALETTE, strict=False):
-            x, y = curve.get_data()
-            rows = np.unique(np.linspace(0, len(x) - 1, 2 * STRETCHES).astype(int)) if len(x) else []
+            x, y = np.asarray(curve.get_xdata()), np.asarray(curve.get_ydata())
+            rows = np.unique(np.linspace(0, max(len(x) - 1, 0), 2 * STRETCHES).astype(np.intp))[: len(x)]
             curve.set(data=(x[rows], y[rows]), color=color)
-        ax.legend(curves, [_visible(_short(name)) for name in models], loc="lower left", **_OVER_LINES)
-        ax.set_title(f"share of losses covered over the latest {decisions:,} decisions; red: the level asked for")
+        ax.legend(curves, [_visible(_short(name)) for name in models], **_ABOVE)
+        ax.set_title("")
 
     told = f"Coverage on {comparison.market} over the latest {decisions} decisions of {', '.join(models)}"
     return _svg(draw, 2.6, f"{told}, beside the level asked for.", prefix)
 
 
 def prices_svg(history: MarketHistory, *, prefix: str = "prices") -> str:
-    """Prices of every underlying on a log scale, 100 at its first known price, greatest gain first."""
+    """Prices of every underlying on a log scale, 100 at its first known price, the greatest gain first."""
 
     def draw(figure: "Figure") -> None:
         ax = figure.subplots()
-        gains = {}
+        gains: dict[Line2D, float] = {}
         for n, name in enumerate(history.underlyings):
             price = np.where(history.spot[:, n] > 0, history.spot[:, n], np.nan)
             known = price[np.isfinite(price)]
             if known.size:
                 rows = extremes(price, STRETCHES // 2)
-                style = {"color": PALETTE[n % len(PALETTE)], "linestyle": "-" if n < len(PALETTE) else "--"}
-                (line,) = ax.plot(history.time[rows], 100.0 * price[rows] / known[0], linewidth=0.9, **style)
-                gains[line] = (-known[-1] / known[0], _visible(_short(name, 12)))
+                (line,) = ax.plot(history.time[rows], 100.0 * price[rows] / known[0], linewidth=0.9)
+                line.set(color=PALETTE[n % len(PALETTE)], linestyle="-" if n < len(PALETTE) else "--")
+                line.set_label(_visible(_short(name, 12)))
+                gains[line] = known[-1] / known[0]
         ax.set(yscale="log", title="first known price = 100")
         _plain_log(ax.yaxis)
-        lines = sorted(gains, key=lambda line: gains[line])
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.05), "frameon": False, "ncols": 1 + len(lines) // 14}
-        ax.legend(lines, [gains[line][1] for line in lines], fontsize=8, labelspacing=0.3, **beside)
+        lines = sorted(gains, key=lambda line: -gains[line])
+        ax.legend(handles=lines, fontsize=8, labelspacing=0.3, ncols=1 + len(lines) // 14, **_BESIDE)
 
     return _svg(
         draw, 2.6, f"Prices of {', '.join(history.underlyings)} on a log scale, 100 at the first known.", prefix
     )
 
 
-def rank_label(comparison: Comparison, order: Sequence[str], model: str) -> str:
-    """The place of a model in the table, and a star for one that is not ranked."""
+def place_of(comparison: Comparison, order: Sequence[str], model: str) -> str:
+    """The place of a model in the table, a star for one that is not ranked."""
     return "*" if model in comparison.unranked else str(order.index(model) + 1)
 
 
@@ -189,9 +198,13 @@ def excerpt(run: Replay, portfolio: str, rows: Rows) -> Replay:
 
 
 def extremes(series: Floats, stretches: int) -> Rows:
-    """Rows of the least and the greatest known value, and of one hole, of so many equal stretches, sorted."""
+    """Rows of the least and the greatest known value, and of one hole, of so many equal stretches, sorted.
+
+    >>> extremes(np.array([1.0, 5.0, 2.0, 4.0, 3.0, 9.0]), 2)
+    array([0, 1, 4, 5])
+    """
     picked: list[int] = []
-    for rows in np.array_split(np.arange(len(series)), min(stretches, len(series))):
+    for rows in np.array_split(np.arange(len(series)), min(stretches, len(series)) or 1):
         known = rows[np.isfinite(series[rows])]
         if known.size:
             picked += [int(known[series[known].argmin()]), int(known[series[known].argmax()])]
@@ -200,7 +213,7 @@ def extremes(series: Floats, stretches: int) -> Rows:
 
 
 def _against_loss(ax: "Axes", run: Replay, portfolio: str, stretches: int) -> int:
-    """`plot_margin` of what tells most: the extremes of loss, margin and shortfall. Returns how many breaches there are.
+    """`plot_margin` of what tells most: the extremes of loss, margin and shortfall. Returns the number of breaches.
 
     A stretch with many breaches shows its worst; the number is of all.
     """
@@ -208,67 +221,69 @@ def _against_loss(ax: "Axes", run: Replay, portfolio: str, stretches: int) -> in
     series = (run.loss[:, p], run.initial[:, p], run.loss[:, p] - run.initial[:, p])
     rows = np.unique(np.concatenate([extremes(one, stretches) for one in series]))
     plot_margin(excerpt(run, portfolio, rows), portfolio, ax)
-    count = int((series[2] > 0).sum())
-    lost, margin, breach = (ax.collections[0], *ax.get_lines()[:2])
-    lost.set(color="#7b8794", linewidth=0.8)
-    breach.set(markersize=3)
-    ax.legend(
-        [lost, margin, breach], ["loss", "margin", f"breach ({count:,})"], loc="upper left", ncols=3, **_OVER_LINES
-    )
-    ax.set_title(f"{_short(run.model, 50)}: {_short(portfolio)}")
-    return count
+    ax.get_legend().remove()  # type: ignore[union-attr]
+    ax.collections[0].set(color=_BAR, linewidth=0.8)
+    ax.get_lines()[1].set(markersize=3)
+    return int((series[2] > 0).sum())
 
 
 def _highest(ax: "Axes") -> float:
     """The greatest margin or breach drawn."""
-    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()[:2]])
-    return float(np.nanmax(drawn)) if np.isfinite(drawn).any() else 1.0
+    drawn = np.concatenate([np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.get_lines()[:2]])
+    return float(np.nanmax(drawn, initial=1e-3))
 
 
-def _number(ax: "Axes", dot: "Line2D", label: str) -> None:
-    (x,), (y,) = dot.get_data()
-    if np.isfinite(x) and np.isfinite(y) and x > 0 and y > 0:
-        ax.annotate(label, (x, y), (4, 4), textcoords="offset points", fontsize=8, color="black")
+def _number(ax: "Axes", dot: "Line2D", label: str, corner: tuple[float, float]) -> None:
+    x, y = _point(dot)
+    if x > 0 and y > 0:
+        ax.annotate(label, (x, y), corner, textcoords="offset points", ha="center", va="center", fontsize=8)
+
+
+def _point(dot: "Line2D") -> tuple[float, float]:
+    """Where a line of one point is."""
+    return float(np.asarray(dot.get_xdata())[0]), float(np.asarray(dot.get_ydata())[0])
 
 
 def _near_the_dots(ax: "Axes", dots: Sequence["Line2D"]) -> None:
     """Log scales over what the models charge, not over where their curves run off to."""
-    at = np.array([[dot.get_xdata()[0], dot.get_ydata()[0]] for dot in dots], dtype=float)
     ax.set_xscale("log")
-    for column, axis, limit in ((0, ax.xaxis, ax.set_xlim), (1, ax.yaxis, ax.set_ylim)):
-        known = at[:, column][at[:, column] > 0]
-        if known.size:
-            limit(known.min() / 2.5, known.max() * 2.5)
+    charged, lost = zip(*map(_point, dots), strict=True)
+    for at, axis, limit in ((charged, ax.xaxis, ax.set_xlim), (lost, ax.yaxis, ax.set_ylim)):
+        known = [value for value in at if value > 0]
+        if known:
+            limit(min(known) / 2.5, max(known) * 2.5)
         _plain_log(axis)
 
 
 def _plain_log(axis: "Axis") -> None:
-    """Ticks of a log axis as plain numbers, denser where it spans little."""
+    """Ticks of a log axis as plain numbers, the denser the less it spans."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axis.get_view_interval()
-    dense = high < 12 * low
-    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if dense else (1.0, 2.0, 5.0), numticks=12))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    within = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 12 * low else (1.0, 2.0, 5.0) if high < 2000 * low else (1.0,)
+    axis.set_major_locator(LogLocator(subs=within, numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.6g}"))
     axis.set_minor_locator(NullLocator())
 
 
-def _few_dates(panels: "NDArray[np.object_]") -> None:
+def _few_dates(ax: "Axes") -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    for ax in panels.flat:
-        locator = AutoDateLocator(minticks=3, maxticks=5)
-        ax.xaxis.set_major_locator(locator)
-        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
-        ax.tick_params(labelsize=7.5)
+    locator = AutoDateLocator(minticks=3, maxticks=5)  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+    ax.tick_params(labelsize=7.5)
 
 
 def _numbered(comparison: Comparison, order: Sequence[str], model: str) -> str:
-    return f"{rank_label(comparison, order, model)}. {_short(model)}".replace("*. ", "* ")
+    place = place_of(comparison, order, model)
+    return f"{place} {_short(model)}" if place == "*" else f"{place}. {_short(model)}"
 
 
 def _short(text: str, longest: int = _LONGEST) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+    """A name as one short line of letters that can be drawn."""
+    line = " ".join(writable(text).split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def _visible(label: str) -> str:
@@ -283,11 +298,17 @@ def _svg(draw: Callable[["Figure"], None], height: float, told: str, prefix: str
 
     page = io.StringIO()
     with rc_context({**_LOOK, "svg.hashsalt": prefix}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # the browser has the fonts that matplotlib lacks
+        warnings.filterwarnings("ignore", message="Glyph")  # the browser has the letters that matplotlib lacks
+        warnings.filterwarnings("ignore", message="Data has no positive values")  # nothing to show is no fault
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(figure)
         figure.savefig(page, format="svg", metadata={"Date": None})
-    return _tidied(_UNWRITABLE.sub("\ufffd", page.getvalue()), _UNWRITABLE.sub("\ufffd", told), prefix)
+    return _tidied(writable(page.getvalue()), writable(told), prefix)
+
+
+def writable(text: str) -> str:
+    """Text without what neither XML nor UTF-8 can hold, each such character replaced."""
+    return _UNWRITABLE.sub("\ufffd", text)
 
 
 def _tidied(text: str, told: str, prefix: str) -> str:
@@ -301,8 +322,7 @@ def _tidied(text: str, told: str, prefix: str) -> str:
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
         element.attrib = {name.rpartition("}")[2]: _local(name, value, prefix) for name, value in element.items()}
-        element.tail = None
-        element.text = element.text if element.tag == "text" else None
+        element.text, element.tail = element.text if element.tag == "text" else None, None
     root.attrib |= {"xmlns": SVG, "role": "img", "aria-label": told, "stroke-linejoin": "round"}
     return XML.tostring(root, encoding="unicode")
 
@@ -311,12 +331,13 @@ def _merge_paths(parent: "XML.Element") -> None:
     """Join neighbouring paths that differ in their course alone, such as the many lines of one collection."""
     before: XML.Element | None = None
     for child in list(parent):
-        same = before is not None and {**before.attrib, "d": ""} == {**child.attrib, "d": ""}
-        if same and before is not None and child.tag.endswith("}path") and "id" not in child.attrib:
+        if not child.tag.endswith("}path") or "id" in child.attrib or "d" not in child.attrib:
+            before = None
+        elif before is not None and {**before.attrib, "d": ""} == {**child.attrib, "d": ""}:
             before.set("d", before.attrib["d"] + child.attrib["d"])
             parent.remove(child)
         else:
-            before = child if child.tag.endswith("}path") else None
+            before = child
 
 
 def _local(name: str, value: str, prefix: str) -> str:

@@ -31,7 +31,9 @@ class Market:
     title : what a reader is told it is.
     load : gives the history; called once a study.
     coverage : what margin must survive.
-    window, refit_every : rows a fit sees, and decisions between fits.
+    window : rows a fit sees.
+    refit_every : decisions between fits.
+    every : rows between decisions.
     books : made from the underlyings; `standard_books` where None.
     crises : named periods, first and last day.
     remarks : what a reader must know (survivorship, say).
@@ -44,6 +46,7 @@ class Market:
     window: int
     refit_every: int
     books: Callable[[tuple[str, ...]], Books] | None = None
+    every: int = 1
     crises: Periods = field(default_factory=dict)
     remarks: str = ""
 
@@ -90,7 +93,8 @@ class _Task:
 
 
 def _lose(task: _Task) -> Outcome:
-    return outcomes(task.history, task.books, task.market.coverage, window=task.market.window, cost=task.cost)
+    plan = task.market
+    return outcomes(task.history, task.books, plan.coverage, window=plan.window, every=plan.every, cost=task.cost)
 
 
 def _charge(task: _Task) -> Replay:

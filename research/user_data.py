@@ -12,10 +12,10 @@ from data import Coverage, HistoryError, MarketHistory, ParameterError
 from data.calendars import calendar as holidays_of
 from data.quality import check
 from data.sources.files import read_prices
-from margin_models import MarginModel
 from margin_models.volatility.garch import LEAST_RETURNS
-from research.study import Market, Study
+from research.study import Market
 
+DECISIONS = 6  # a horizon, where it spans that many rows
 REFITS = 60  # about how many fits a model gets over the whole replay
 
 
@@ -73,12 +73,15 @@ def market_of(
             f"{title}: the default models need a window of {rows} rows and two horizons of {steps} beyond it, "
             f"got {len(history)} rows in all: bring more history, or say a shorter --window"
         )
-    refit_every = max((len(history) - rows) // REFITS, 5 * steps)
+    every = max(steps // DECISIONS, 1)
+    refit_every = max((len(history) - rows) // REFITS, 5 * steps) // every
 
     def books(underlyings: tuple[str, ...]) -> Books:
         return standard_books(underlyings, inverse=not history.clock.by_session)
 
-    return Market("your-data", title, lambda: history, coverage, rows, refit_every, books, remarks=_remarks(history))
+    return Market(
+        "your-data", title, lambda: history, coverage, rows, refit_every, books, every, remarks=_remarks(history)
+    )
 
 
 def _remarks(history: MarketHistory) -> str:
@@ -89,11 +92,6 @@ def _remarks(history: MarketHistory) -> str:
     return "Flagged: " + ", ".join(
         f"{row.check} {row.symbol} {row.count}x from {row.first}" for row in table.itertuples()
     )
-
-
-def study_of(market: Market, models: dict[str, MarginModel], oracle: str | None) -> Study:
-    """The default models on one market."""
-    return Study(market.name, (market,), models, oracle if oracle in models else None)
 
 
 def findings_table(history: MarketHistory) -> pd.DataFrame:

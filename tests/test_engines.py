@@ -12,7 +12,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info
 
 from data.errors import HistoryError, MarginlabError, ParameterError
 from research.engines import one_thread, run, sigterm_raises

@@ -71,7 +71,7 @@ def test_filtered_innovations_by_hand() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 4), st.sampled_from([0.6, 0.9, 0.975, 0.99]), st.integers(0, 10**6))
-def test_the_heap_gives_what_sorting_gives(size: int, books: int, level: float, seed: int) -> None:
+def test_the_selection_gives_what_sorting_gives(size: int, books: int, level: float, seed: int) -> None:
     if not supports(size, level):
         assert size < needed(level)
         return
@@ -85,4 +85,4 @@ def test_the_heap_gives_what_sorting_gives(size: int, books: int, level: float, 
         assert beyond[p] <= over.max() + 1e-12
     plain = np.empty((2, books))
     upper_tails.py_func(losses, level, *plain)
-    assert_array_equal(plain, [quantile, beyond])
+    assert_allclose(plain, [quantile, beyond], rtol=1e-15)

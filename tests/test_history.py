@@ -109,6 +109,29 @@ def test_stamps_that_cannot_be_are_refused_with_their_place() -> None:
         MarketHistory.from_frame(closes.astype(str))
 
 
+def test_instants_that_no_clock_can_hold_are_refused() -> None:
+    far = pd.DataFrame({"X": [1.0, 1.0]}, index=pd.DatetimeIndex(["2500-01-01", "2500-01-02"]).as_unit("s"))
+    with pytest.raises(DataError, match=r"must lie in 1678\.\.2261"):
+        MarketHistory.from_frame(far)
+    sparse = pd.DataFrame(
+        {"X": 1.0}, index=pd.to_datetime(["2024-01-01 00:00:00.000", "2024-01-01 00:00:00.001", "2025"], format="mixed")
+    )
+    with pytest.raises(HistoryError, match="mostly holes on a 1000000ns clock"):
+        MarketHistory.from_frame(sparse, tz="UTC")
+    twice = frame([1.0, 2.0], "2024-10-27 01:30", "h").tz_localize(None)
+    with pytest.raises(DataError, match="zone 'Europe/Berlin'"):
+        MarketHistory.from_frame(twice, tz="Europe/Berlin")
+    with pytest.raises(DataError, match="zone 'Mars/Olympus'"):
+        MarketHistory.from_frame(twice, tz="Mars/Olympus")
+
+
+def test_words_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(ParameterError, match="'refuse' or 'hole', got 'drop'"):
+        MarketHistory.from_frame(frame([1.0, 2.0]), missing="drop")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="default of 'X' must be an instant"):
+        MarketHistory.from_frame(frame([1.0, 2.0]), defaults={"X": "someday"})
+
+
 def test_a_blank_is_a_hole_where_one_says_so() -> None:
     history = MarketHistory.from_frame(frame([1.0, np.nan, 1.1]), missing="hole")
     assert_array_equal(np.isnan(history.spot[:, 0]), [False, True, False])

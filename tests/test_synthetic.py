@@ -183,6 +183,7 @@ def test_a_market_may_have_its_own_correlation_matrix() -> None:
     ("make", "says"),
     [
         (lambda: normal_market(1, seed=1), "two rows"),
+        (lambda: normal_market(seed=-1), "seed"),
         (lambda: normal_market(volatility=(), seed=1), "volatility"),
         (lambda: normal_market(volatility=(0.02, math.nan), seed=1), "volatility"),
         (lambda: normal_market(volatility=(0.02, -0.01), seed=1), "volatility"),

@@ -136,7 +136,7 @@ def _refuse_sparse(sheet: Sheet, stamps: pd.DatetimeIndex) -> None:
     """DataError where a clock that fits the stamps would have vastly more rows than the file (ticks; a wrong year)."""
     gaps = np.abs(np.diff(stamps.asi8))
     gaps = gaps[gaps > 0]
-    if gaps.size and gaps.sum() / gaps.min() > 1e6 + 100 * len(stamps):
+    if gaps.size and gaps.sum(dtype=float) / gaps.min() > 1e6 + 100 * len(stamps):
         got = f"gaps from {pd.Timedelta(gaps.min())} to {pd.Timedelta(gaps.max())}"
         raise DataError(f"{sheet.file}: expected rows at equal steps, got {got}")
 

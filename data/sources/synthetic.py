@@ -117,12 +117,15 @@ class JumpMixture:
         return np.array([1 - self.probability, self.probability])
 
 
+LossLaw = Elliptical | JumpMixture
+
+
 @dataclass(frozen=True, eq=False)
 class SyntheticMarket:
     """A history and the law it was drawn from. Row i of the law speaks of the return from row i to row i + 1."""
 
     history: MarketHistory
-    law: Elliptical | JumpMixture
+    law: LossLaw
 
     @property
     def sigma(self) -> Floats:
@@ -315,8 +318,8 @@ def _unit_tail(level: float, degrees: float) -> tuple[float, float]:
 def _begin(rows: int, volatility: Sequence[float], seed: int) -> tuple[Floats, np.random.Generator]:
     """Volatilities as an array, and the generator; ParameterError for no rows, no assets or a wrong volatility."""
     scale = np.asarray(volatility, dtype=np.float64)
-    if rows < 2:
-        raise ParameterError(f"a market needs two rows at least, got {rows}")
+    if rows < 2 or seed < 0:
+        raise ParameterError(f"a market needs two rows at least and a seed >= 0, got {rows} and {seed}")
     if scale.ndim != 1 or not scale.size or not (np.isfinite(scale) & (scale > 0)).all():
         raise ParameterError(f"volatility must be one positive number an asset, got {volatility!r}")
     return scale, np.random.Generator(np.random.PCG64(seed))
@@ -350,17 +353,13 @@ def _innovations(
 
 
 def _market(
-    rng: np.random.Generator,
-    law: Elliptical | JumpMixture,
-    returns: Floats,
-    scale: Floats,
-    start: str,
-    jump: Floats | None = None,
+    rng: np.random.Generator, law: LossLaw, returns: Floats, scale: Floats, start: str, jump: Floats | None = None
 ) -> SyntheticMarket:
     """Prices, highs, lows and volumes of (T, A) returns into each row, `scale` being what moved prices within it."""
-    if (returns <= -1).any():
-        row, asset = np.argwhere(returns <= -1)[0]
-        got = f"{returns[row, asset]:.3g} at row {row}"
+    least = returns if jump is None else np.minimum(returns, returns - jump)
+    if (least <= -1).any():
+        row, asset = np.argwhere(least <= -1)[0]
+        got = f"{least[row, asset]:.3g} at row {row}"
         raise ParameterError(f"a simple return must exceed -1, got {got}: lower the volatility or raise the degrees")
     with np.errstate(over="ignore", under="ignore"):
         spot = np.multiply(_PRICE_BEFORE, np.cumprod(1 + returns, axis=0), dtype=np.float64)

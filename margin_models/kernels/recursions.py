@@ -57,33 +57,63 @@ def garch_variance(returns: Floats, omega: Floats, alpha: Floats, gamma: Floats,
 
 
 @compiled
-def trailing_average(values: Floats, weights: Floats, rows: int) -> Floats:
-    """Weighted mean of what is not NaN, at each of the newest `rows` rows, (rows, A).
+def horizon_means(values: Floats, steps: int, count: int, rows: int) -> Floats:
+    """Mean of the `steps` values up to each row that is 0 to `count` - 1 horizons before one of the newest `rows`.
 
-    `values` (T, A), `weights` (L,) newest first, T >= rows + L - 1. NaN where under half of the weight is observed.
-    Every window is summed afresh: a row's value never depends on how much earlier past there is, not by one bit.
+    `values` are (T, A) with T >= rows + count steps - 1, the means (T, A): of what is not NaN, NaN where that is less
+    than half and at rows not asked for. Every mean is summed afresh, so that it never depends on how much earlier past
+    there is, not by one bit.
     """
     total, assets = values.shape
-    enough = 0.5 * weights.sum()
-    averages = np.empty((rows, assets))
+    means = np.full((total, assets), math.nan)
+    done = np.zeros(total, np.bool_)
     for i in range(rows):
-        newest = total - rows + i
-        weighted, seen = np.zeros(assets), np.zeros(assets)
-        for j in range(len(weights)):
+        for j in range(count):
+            newest = total - 1 - i - j * steps
+            if done[newest]:
+                continue
+            done[newest] = True
             for a in range(assets):
-                if not math.isnan(values[newest - j, a]):
-                    weighted[a] += weights[j] * values[newest - j, a]
-                    seen[a] += weights[j]
-        for a in range(assets):
-            averages[i, a] = weighted[a] / seen[a] if seen[a] >= enough else math.nan
-    return averages
+                sum_, seen = 0.0, 0
+                for k in range(steps):
+                    value = values[newest - k, a]
+                    if not math.isnan(value):
+                        sum_ += value
+                        seen += 1
+                if 2 * seen >= steps:
+                    means[newest, a] = sum_ / seen
+    return means
 
 
 @compiled
-def peers_average(values: Floats) -> Floats:
+def weighted_means(values: Floats, weights: Floats, stride: int, rows: int) -> Floats:
+    """Weighted mean of values[t], values[t - stride], ... at each of the newest `rows` rows, (rows, A).
+
+    `values` are (T, A), `weights` (L,) newest first, T >= rows + (L - 1) stride. What is NaN has no weight; NaN where
+    it is more than half of the weight.
+    """
+    total, assets = values.shape
+    enough = 0.5 * weights.sum()
+    means = np.full((rows, assets), math.nan)
+    for i in range(rows):
+        newest = total - rows + i
+        for a in range(assets):
+            sum_, seen = 0.0, 0.0
+            for j in range(len(weights)):
+                value = values[newest - j * stride, a]
+                if not math.isnan(value):
+                    sum_ += weights[j] * value
+                    seen += weights[j]
+            if seen >= enough:
+                means[i, a] = sum_ / seen
+    return means
+
+
+@compiled
+def peers_mean(values: Floats) -> Floats:
     """Mean of the other columns of the same row, (T, A); NaN where they have none."""
     rows, assets = values.shape
-    averages = np.empty((rows, assets))
+    means = np.empty((rows, assets))
     for i in range(rows):
         for a in range(assets):
             total, seen = 0.0, 0
@@ -91,5 +121,5 @@ def peers_average(values: Floats) -> Floats:
                 if b != a and not math.isnan(values[i, b]):
                     total += values[i, b]
                     seen += 1
-            averages[i, a] = total / seen if seen else math.nan
-    return averages
+            means[i, a] = total / seen if seen else math.nan
+    return means

@@ -9,6 +9,8 @@ from data.compiled import compiled
 
 Floats = NDArray[np.float64]
 
+CHUNK = 32  # values whose largest is found in one go of the vector unit
+
 
 def supports(observations: int, level: float) -> bool:
     """Whether the largest of n observations reaches `level`: level <= n / (n + 1).
@@ -41,49 +43,51 @@ def complete(returns: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(returns).all(axis=1))
 
 
+@compiled(fastmath={"nnan", "nsz"})
+def chunk_peaks(losses: Floats, peaks: Floats) -> None:
+    """Fill `peaks` (C,) with the largest of each run of CHUNK values; the last run may be shorter. No NaN allowed."""
+    for c in range(len(peaks)):
+        peak = losses[c * CHUNK]
+        for s in range(c * CHUNK + 1, min((c + 1) * CHUNK, len(losses))):
+            peak = max(peak, losses[s])
+        peaks[c] = peak
+
+
 @compiled
 def upper_tails(losses: Floats, level: float, quantile: Floats, beyond: Floats) -> None:
     """Fill `quantile` (P,) and `beyond` (P,), the mean of the losses at or above it, for each row of (P, S) losses.
 
-    The quantile is the (S + 1) * level order statistic. Only as many of the largest losses are kept as it needs, in a
-    heap whose root is the smallest of them; S must support the level.
+    The quantile is the (S + 1) * level order statistic, S must support the level, and only the k largest losses matter.
+    Where there are as many runs of CHUNK losses, the k-th largest of their peaks is below none of those k: few losses
+    reach it, and only these are sorted.
     """
     portfolios, size = losses.shape
     position = min(max((size + 1) * level, 1.0), float(size))
     lower = int(math.floor(position + 1e-9))
     fraction = max(position - lower, 0.0)
     kept = size - lower + 1
-    heap = np.empty(kept)
+    peaks = np.empty((size + CHUNK - 1) // CHUNK)
+    reaching = np.empty(size)
     for p in range(portfolios):
-        for s in range(kept):
-            heap[s] = losses[p, s]
-        heap.sort()
-        for s in range(kept, size):
-            value = losses[p, s]
-            if value > heap[0]:
-                node = 0
-                child = 1
-                while child < kept:
-                    if child + 1 < kept and heap[child + 1] < heap[child]:
-                        child += 1
-                    if heap[child] >= value:
-                        break
-                    heap[node] = heap[child]
-                    node = child
-                    child = 2 * node + 1
-                heap[node] = value
-        heap.sort()
-        cut = heap[0]
+        row = losses[p]
+        chunk_peaks(row, peaks)
+        bound = np.sort(peaks)[len(peaks) - kept] if len(peaks) >= kept else -np.inf
+        found = 0
+        for c in range(len(peaks)):
+            if peaks[c] >= bound:
+                for s in range(c * CHUNK, min((c + 1) * CHUNK, size)):
+                    if row[s] >= bound:
+                        reaching[found] = row[s]
+                        found += 1
+        tail = np.sort(reaching[:found])[found - kept :]
+        cut = tail[0]
         if fraction > 0.0 and kept > 1:
-            cut += fraction * (heap[1] - heap[0])
-        total = 0.0
-        count = 0
-        for s in range(kept):
-            if heap[s] >= cut:
-                total += heap[s]
-                count += 1
+            cut += fraction * (tail[1] - tail[0])
+        first = 0
+        while first < kept - 1 and tail[first] < cut:
+            first += 1
         quantile[p] = cut
-        beyond[p] = total / count
+        beyond[p] = tail[first:].mean()
 
 
 def book_tails(losses: Floats, level: float) -> tuple[Floats, Floats]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data import Coverage, Floats, HistoryError, MarketHistory
 from data.clock import Stamps
 from margin_models.base import VolatilityForecaster
-from margin_models.kernels.recursions import peers_average, trailing_average
+from margin_models.kernels.recursions import horizon_means, peers_mean, weighted_means
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -17,18 +17,16 @@ if TYPE_CHECKING:
 LOOKBACK = 44  # horizons: the longest window of any predictor
 EWMA_DECAY = 0.94  # a horizon
 LEAST_ROWS = 50  # a fold, beyond the horizon that separates it from what it is trained on
+LEAST_LEAF = 20  # horizons of one asset; rows of overlapping horizons are not independent
+PRIOR = 100  # horizons: every leaf and scale starts as if so many had shown EWMA to be right
 EXTREME = 100.0  # squared returns beyond this multiple of their forecast (10 standard deviations) count as this
-
 
 Panels = tuple[NDArray[np.int64] | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """What is known at each of R rows: variance of one row's return by EWMA and realised over the last horizon (R, A),
-
-    and the predictors (R, A, F), relative to the EWMA.
-    """
+class _Known:
+    """What is known at R rows: variance of one row by EWMA and over the last horizon (R, A), predictors (R, A, F)."""
 
     ewma: Floats
     realised: Floats
@@ -49,14 +47,14 @@ class BoostedVolatility(VolatilityForecaster):
 
     The target is the realised variance of the next horizon over the EWMA variance; the loss is the gamma deviance,
     which is QLIKE and so is consistent for the mean under a noisy proxy (Patton, 2011). Predictors are realised
-    variance over 1, 5 and 22 horizons, ranges (Parkinson, 1980) where there are highs and lows, signed returns, volume
-    against its own past where there is any, and what the other assets did; all relative to the asset's own EWMA.
-    Every window has a fixed length: a row's forecast depends on that row and the 22 horizons before it alone.
+    variance over 1, 5, 22 and 44 horizons, ranges (Parkinson, 1980) where there are highs and lows, signed returns,
+    volume against its own past where there is any, and what the other assets did; all relative to the asset's own EWMA.
+    Every window has a fixed length: a forecast depends on its row and the 44 horizons before it alone.
 
     Forecasts within the window of the fit are out-of-fold: its rows are split into blocks in time, a block is forecast
     by the booster that saw only targets known when the block starts, the first block by EWMA. The booster that saw
-    everything speaks from the fit's last row on. EWMA stands in before the second block, and for an asset with less
-    than half a lookback of returns. Either kind of forecast is scaled so that squared returns over forecasts average 1.
+    everything speaks from the fit's last row on. EWMA also stands in for an asset with less than half a lookback of
+    returns. Each kind of forecast is scaled so that squared returns over it average about 1 in the window.
 
     Parameters
     ----------
@@ -73,7 +71,7 @@ class BoostedVolatility(VolatilityForecaster):
     Raises
     ------
     HistoryError
-        If the window has fewer than 23 horizons plus `folds` times (a horizon plus 50 rows).
+        If the window has fewer than 45 horizons plus `folds` times (a horizon plus 50 rows).
     """
 
     def __init__(
@@ -107,7 +105,7 @@ class BoostedVolatility(VolatilityForecaster):
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
         """Standard deviation over the horizon at the newest `count` rows, (count, A).
 
-        NaN at rows with less than 22 horizons before them, and where half of the EWMA's weight is on holes.
+        NaN at rows with less than 44 horizons before them, and where half of the EWMA's weight is on holes.
         """
         recent = past.last(count + LOOKBACK * self._steps)
         panels = _panels(recent)
@@ -128,19 +126,21 @@ class BoostedVolatility(VolatilityForecaster):
             raise HistoryError(f"{where} needs {needed} rows to fit, got {past!r}")
 
     def _train(self, predictors: Floats, target: Floats) -> "Booster | None":
-        """A booster from the rows that have a target (R, A); None where they are fewer than a fold must have."""
+        """A booster from the rows that have a target (R, A); None where they are too few for one split."""
         import lightgbm
 
         useful = np.isfinite(target) & _complete(predictors[: len(target)])
         goal = np.minimum(target[useful], EXTREME)
-        if len(goal) < LEAST_ROWS or not goal.any():
+        if len(goal) < 2 * LEAST_LEAF * self._steps or not goal.any():
             return None
         settings = {
             "objective": "gamma",
             "metric": "none",  # the metric would refuse a target of 0, the objective does not
             "num_leaves": self.leaves,
             "learning_rate": self.learning_rate,
-            "min_data_in_leaf": max(20, len(goal) // 50),
+            "boost_from_average": False,
+            "min_data_in_leaf": LEAST_LEAF * self._steps,
+            "lambda_l2": float(PRIOR * self._steps),
             "max_bin": 63,
             "seed": self.seed,
             "num_threads": 1,
@@ -151,7 +151,7 @@ class BoostedVolatility(VolatilityForecaster):
         data = lightgbm.Dataset(predictors[: len(target)][useful], goal, params=settings)
         return lightgbm.train(settings, data, num_boost_round=self.trees)
 
-    def _corrections(self, known: Known, time: Stamps) -> Floats:
+    def _corrections(self, known: _Known, time: Stamps) -> Floats:
         """What the booster of each row's time multiplies EWMA by, (R, A); NaN where EWMA speaks for itself."""
         corrections = np.full(known.ewma.shape, np.nan)
         speaker = np.searchsorted(self.starts_, time, side="right") - 1
@@ -162,13 +162,13 @@ class BoostedVolatility(VolatilityForecaster):
                 corrections[chosen] = booster.predict(known.predictors[chosen], num_threads=1)
         return corrections
 
-    def _calibrate(self, known: Known, corrections: Floats, returns: Floats) -> None:
+    def _calibrate(self, known: _Known, corrections: Floats, returns: Floats) -> None:
         """Scale both kinds of forecast to the squared returns over the horizon, (R - h, A), that followed them."""
         plain = _over(returns**2, self._steps * known.ewma[: len(returns)])
-        self.scale_ = _bounded_mean(plain / corrections[: len(returns)])
-        self.ewma_scale_ = _bounded_mean(plain)
+        self.scale_ = _shrunk_mean(plain / corrections[: len(returns)], self._steps)
+        self.ewma_scale_ = _shrunk_mean(plain, self._steps)
 
-    def _combine(self, known: Known, corrections: Floats) -> Floats:
+    def _combine(self, known: _Known, corrections: Floats) -> Floats:
         factor = np.where(np.isnan(corrections), self.ewma_scale_, self.scale_ * corrections)
         combined: Floats = np.sqrt(self._steps * known.ewma * factor)
         return combined
@@ -193,27 +193,30 @@ class BoostedVolatility(VolatilityForecaster):
         return here + lookback, here + size
 
 
-def _known(past: MarketHistory, row: Coverage, steps: int) -> Known:
-    """What is known at every row of `past` that has 22 horizons before it."""
+def _known(past: MarketHistory, row: Coverage, steps: int) -> _Known:
+    """What is known at every row of `past` that has a lookback before it."""
     rows = len(past) - LOOKBACK * steps
     returns = np.ascontiguousarray(past.returns(row))
-    squares = returns**2
 
-    def average(values: Floats, horizons: int) -> Floats:
-        return trailing_average(values, np.ones(horizons * steps), rows)
+    def horizons(values: Floats) -> Floats:
+        return horizon_means(values, steps, LOOKBACK, rows)
 
-    ewma = trailing_average(squares, EWMA_DECAY ** (np.arange(LOOKBACK * steps) / steps), rows)
-    realised = average(squares, 1)
-    columns = [_over(average(squares, n), ewma) for n in (LOOKBACK, 1, 5, 22)]
-    columns += [_over(average(returns, n), np.sqrt(ewma / (n * steps))) for n in (1, 5)]
-    columns += [peers_average(columns[i]) for i in (1, 2, 4)]
-    if past.high is not None and past.low is not None:
-        ranges = np.log(_over(past.high, past.low))[1:] ** 2 / (4.0 * np.log(2.0))  # Parkinson (1980)
-        columns += [_over(average(ranges, n), ewma) for n in (1, 5)]
-    if past.volume is not None:
-        volume = past.volume[1:].copy()  # a read-only array would be compiled for once more
-        columns.append(_over(average(volume, 1), average(volume, 22)))
-    return Known(ewma, realised, np.stack(columns, axis=2))
+    def mean(means: Floats, count: int, decay: float = 1.0) -> Floats:
+        weights = np.power(decay, np.arange(count, dtype=np.float64))
+        return weighted_means(means, weights, steps, rows)
+
+    squares, moves = horizons(returns**2), horizons(returns)
+    ewma = mean(squares, LOOKBACK, EWMA_DECAY)
+    columns = [_over(mean(squares, count), ewma) for count in (LOOKBACK, 1, 5, 22)]
+    columns += [_over(mean(moves, count), np.sqrt(ewma / (count * steps))) for count in (1, 5)]
+    columns += [peers_mean(columns[i]) for i in (1, 2, 4)]
+    absent = np.full(past.spot.shape, np.nan)
+    high, low, volume = (absent if panel is None else panel for panel in (past.high, past.low, past.volume))
+    ranges = horizons(np.log(_over(high, low)[1:]) ** 2 / (4.0 * np.log(2.0)))  # Parkinson (1980)
+    columns += [_over(mean(ranges, count), ewma) for count in (1, 5)]
+    traded = horizons(volume[1:].copy())  # a read-only array would be compiled for once more
+    columns.append(_over(mean(traded, 1), mean(traded, 22)))
+    return _Known(ewma, squares[-rows:], np.stack(columns, axis=2))
 
 
 def _over(above: Floats, below: Floats) -> Floats:
@@ -227,10 +230,13 @@ def _complete(predictors: Floats) -> NDArray[np.bool_]:
     return np.isfinite(predictors[..., 0])
 
 
-def _bounded_mean(ratios: Floats) -> float:
-    """Mean of squared standardised returns, outliers bounded; 1 where there are none."""
+def _shrunk_mean(ratios: Floats, steps: int) -> float:
+    """Mean of squared standardised returns (R, A), outliers bounded, drawn to 1 by the weight of the prior."""
     finite = ratios[np.isfinite(ratios)]
-    return float(np.minimum(finite, EXTREME).mean()) if finite.size else 1.0
+    if not finite.size:
+        return 1.0
+    horizons = np.isfinite(ratios).any(axis=1).sum() / steps
+    return float((PRIOR + horizons * np.minimum(finite, EXTREME).mean()) / (PRIOR + horizons))
 
 
 def _panels(past: MarketHistory) -> Panels:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LEAST_RETURNS = 250  # below a year of days the parameters are mostly noise
 PERSISTENCE = 0.9999  # heavy-tailed hourly series often estimate 1, where no variance can be expected in the long run
+DOMINANT = 0.5  # one return with half of the squares says nothing about how variance moves
 EWMA_DECAY = 0.94
 BURN = 500  # rows after which beta^500 is left of the value the filter starts from: 4e-5 for a beta of 0.98
 
@@ -60,7 +61,8 @@ class GarchVolatility(VolatilityForecaster):
 
     `fit` estimates each asset by maximum likelihood; between fits the parameters stand still and only the filter moves.
     The mean is zero: over a row it is far smaller than its standard error. The filter starts `BURN` rows before the
-    first forecast asked for, at the mean square of the fit's window, and fills holes by expectation.
+    first forecast asked for, at the mean square of the fit's window, and fills holes by expectation. Persistence is
+    searched up to 0.9999, because heavy-tailed series of short rows often estimate 1.
 
     A fit that fails a gate (`refusal`) never becomes a forecast: the asset is forecast by EWMA(0.94) until the next
     fit, `failures_` says why, and one warning goes to the log "marginlab".
@@ -94,10 +96,10 @@ class GarchVolatility(VolatilityForecaster):
         super().fit(past, coverage)
         if len(past) <= LEAST_RETURNS:
             raise HistoryError(f"GARCH needs {LEAST_RETURNS + 1} rows to fit, got {past!r}")
-        self.row_ = replace(coverage, horizon=past.clock.step)
+        self._row = replace(coverage, horizon=past.clock.step)
         self.laws_: dict[str, Law] = {}
         self.failures_: dict[str, str] = {}
-        for name, returns in zip(past.underlyings, past.returns(self.row_).T, strict=True):
+        for name, returns in zip(past.underlyings, past.returns(self._row).T, strict=True):
             law, reason = self._law(returns[np.isfinite(returns)])
             self.laws_[name] = law
             if reason:
@@ -114,7 +116,7 @@ class GarchVolatility(VolatilityForecaster):
         """
         recent = past.last(count + BURN)
         returns = np.full(recent.spot.shape, np.nan)
-        returns[1:] = recent.returns(self.row_)
+        returns[1:] = recent.returns(self._row)
         omega, alpha, gamma, beta, level = self._parameters
         variance = garch_variance(returns, omega, alpha, gamma, beta, level)[-count:]
         forecasts = np.full((count, len(past.underlyings)), np.nan)
@@ -179,13 +181,10 @@ def fit_garch(
     law = StudentsT() if student else Normal()
     model = mean(returns, volatility=_process(p, o, q, power, backcast, persistence), distribution=law, rescale=False)
     found = _maximise(model, _TIGHT, backcast, None)
-    names = model._all_parameter_names()
     if found.convergence_flag:  # mostly a line search stopped by rounding: a restart tells that from a failure
-        start = _inside(dict(zip(names, found.params, strict=True)), persistence)
-        found = _maximise(model, _LOOSE, backcast, start)
-    parameters = {name: float(value) for name, value in zip(names, found.params, strict=True)}
-    converged = found.convergence_flag == 0
-    return GarchFit(MappingProxyType(parameters), float(found.loglikelihood), converged, len(returns))
+        found = _maximise(model, _LOOSE, backcast, _inside(_named(found), persistence))
+    parameters = MappingProxyType(_named(found))
+    return GarchFit(parameters, float(found.loglikelihood), found.convergence_flag == 0, len(returns))
 
 
 def refusal(fit: GarchFit, returns: Floats) -> str:
@@ -196,6 +195,9 @@ def refusal(fit: GarchFit, returns: Floats) -> str:
     law = _law_of(fit, 1.0)
     if fit.observations < LEAST_RETURNS:
         return f"{fit.observations} returns, {LEAST_RETURNS} needed"
+    share = float(np.max(returns**2) / np.sum(returns**2))
+    if share > DOMINANT:
+        return f"one return makes {share:.0%} of the sum of squares, at most {DOMINANT:.0%} wanted"
     if not fit.converged:
         return "the optimiser did not converge"
     if not np.isfinite([*fit.parameters.values(), fit.loglikelihood]).all():
@@ -273,6 +275,10 @@ def _maximise(model: "ARCHModel", tolerance: float, backcast: Backcast, start: F
         )
 
 
+def _named(found: "ARCHModelResult") -> dict[str, float]:
+    return {str(name): float(value) for name, value in found.params.items()}
+
+
 def _inside(parameters: Mapping[str, float], persistence: float) -> Floats:
     """The same parameters a hair inside what may be searched: rounding can leave them just outside."""
     moved = dict(parameters)
@@ -280,7 +286,7 @@ def _inside(parameters: Mapping[str, float], persistence: float) -> Floats:
         if name.startswith(("alpha", "beta")):
             moved[name] = max(value, 0.0)
         if name.startswith("gamma"):
-            moved[name] = max(value, -moved[name.replace("gamma", "alpha")])
+            moved[name] = max(value, -moved.get(name.replace("gamma", "alpha"), 0.0))
     shares = {"alpha": 1.0, "gamma": 0.5, "beta": 1.0}
     total = sum(shares.get(name.split("[")[0], 0.0) * value for name, value in moved.items())
     shrink = min(1.0, persistence / total if total > 0.0 else 1.0) * (1.0 - 1e-6)

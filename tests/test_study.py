@@ -1,0 +1,127 @@
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+from backtest import standard_books
+from data import Coverage, HistoryError, MarketHistory
+from data.sources.synthetic import garch_t
+from margin_models import (
+    BoostedVolatility,
+    CorrelationVaR,
+    FilteredHistoricalVaR,
+    GarchVolatility,
+    HistoricalVaR,
+    MarginModel,
+    StaticMargin,
+)
+from research.default_study import MODELS, default_study
+from research.study import ORACLE, Market, Study, run_study
+from research.tables import as_json, headline, text
+from research.user_data import market_of
+
+
+def small_history() -> MarketHistory:
+    return garch_t(560, (0.02, 0.03), seed=4).history
+
+
+def small_books(underlyings: tuple[str, ...]) -> object:
+    return standard_books(underlyings, makers=4)
+
+
+def small_study(models: dict[str, MarginModel]) -> Study:
+    market = Market(
+        "small",
+        "A small market",
+        small_history,
+        Coverage(0.95),
+        window=420,
+        refit_every=60,
+        books=partial(small_books),  # type: ignore[arg-type]
+        crises={"spring": ("2016-05-01", "2016-06-01"), "long ago": ("1990-01-01", "1990-02-01")},
+    )
+    return Study("small", (market,), models, oracle="static")
+
+
+FEW: dict[str, MarginModel] = {
+    "static": StaticMargin(cross=True),
+    "correlation": CorrelationVaR(),
+    "garch": FilteredHistoricalVaR(GarchVolatility()),
+    "boosted": FilteredHistoricalVaR(BoostedVolatility(trees=5)),
+}
+
+
+def test_processes_change_nothing_to_the_last_bit() -> None:
+    serial = run_study(small_study(FEW), jobs=1, progress=False)
+    spread = run_study(small_study(FEW), jobs=2, progress=False)
+    for one, two in zip(serial.markets, spread.markets, strict=True):
+        assert one.data_hash == two.data_hash
+        for name, run in one.comparison.replays.items():
+            assert_array_equal(run.initial, two.comparison[name].initial)
+            assert_array_equal(run.loss, two.comparison[name].loss)
+    assert as_json(serial) == as_json(spread)
+
+
+@pytest.fixture(scope="module")
+def told() -> object:
+    return run_study(small_study({"static": StaticMargin(cross=True), "history": HistoricalVaR()}), progress=False)
+
+
+def test_the_oracle_is_shown_and_never_ranked(told: object) -> None:
+    comparison = told.markets[0].comparison  # type: ignore[attr-defined]
+    table = comparison.to_frame()
+    assert table.index[-1] == ORACLE
+    assert not table.loc[ORACLE, "ranked"]
+    assert headline(comparison).index[-1] == f"({ORACLE})"
+    pairs = comparison["static"].live
+    assert (comparison[ORACLE].loss <= comparison[ORACLE].initial)[pairs].mean() == pytest.approx(0.95, abs=0.002)
+
+
+def test_the_text_tells_every_market_model_and_crisis(told: object) -> None:
+    page = text(told)  # type: ignore[arg-type]
+    for word in ("A small market", "static", "history", "spring", "independent trials", "breaches a book expected"):
+        assert word in page
+    assert "long ago" not in page
+
+
+def test_json_is_strict_and_whole(told: object) -> None:
+    import json
+
+    read = json.loads(as_json(told), parse_constant=lambda word: pytest.fail(f"not JSON: {word}"))  # type: ignore[arg-type]
+    (market,) = read["markets"]
+    assert {row["model"] for row in market["models"]} == {"static", "history", ORACLE}
+    assert len(market["data_hash"]) == 64
+    assert market["crises"][0]["crisis"] == "spring"
+
+
+def test_the_default_study_is_what_was_promised() -> None:
+    study = default_study()
+    assert len(study.models) >= 9
+    assert [market.coverage.level for market in study.markets] == [0.99] * 3
+    assert [market.coverage.horizon for market in study.markets] == ["1D", "1D", "1B"]
+    assert study.oracle in study.models
+    for names in (("BTC", "ETH", "LTC", "XRP", "EOS"), ("BTC",)):
+        assert len(standard_books(names).portfolios) > 100
+
+
+def test_prices_of_ones_own_get_a_window_that_every_model_can_use() -> None:
+    market = market_of(small_history(), "mine")
+    assert market.window >= 252
+    days = pd.date_range("2020-01-01", periods=5000, freq="h", tz="UTC")
+    hourly = MarketHistory.from_frame(pd.DataFrame({"X": np.linspace(1, 2, 5000)}, index=days))
+    plan = market_of(hourly, "mine")
+    assert (plan.every, plan.coverage.horizon) == (4, "1D")
+    assert plan.window >= 100 * 24
+    with pytest.raises(HistoryError, match=r"need a window of .* got 250 rows in all"):
+        market_of(small_history().rows(0, 250), "short")
+
+
+def test_every_default_model_runs_on_the_shortest_window_that_is_promised() -> None:
+    history = small_history()
+    market = market_of(history, "mine")
+    short = replace(market, refit_every=10**6, window=market_of(history.rows(0, 460), "x").window)
+    result = run_study(Study("short", (short,), {"boosted": MODELS["FHS, LightGBM"], "gjr": MODELS["FHS, GJR-t"]}), progress=False)
+    assert np.isfinite(result.markets[0].comparison.to_frame()["mean_margin"]).all()
