@@ -39,7 +39,7 @@ check: $(READY) ## format, lint, types, layers, notebooks, locks
 	@$(MAKE) --no-print-directory lock-check
 
 bench: $(READY) ## measure the kernels and the replay
-	$(PY) -m benchmarks.bench $(ARGS)
+	$(PY) benchmarks/bench.py $(ARGS)
 
 ui: $(READY) ## browse the recorded runs
 	.venv/bin/marginlab ui $(ARGS)

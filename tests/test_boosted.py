@@ -80,19 +80,20 @@ def fitted(market: MarketHistory) -> BoostedVolatility:
 
 
 def test_out_of_sample_qlike_is_better_than_ewma_s(market: MarketHistory, fitted: BoostedVolatility) -> None:
-    """By 0.02 at least; EWMA at its best is worth about as much against a constant."""
+    """By 0.1 at least; over four seeds it was 0.23 to 0.34."""
     returns = market.returns(DAY)[WINDOW - 1 :]
     ewma = EwmaVolatility().fit(market.rows(0, WINDOW), DAY)
     losses = [qlike(model.forecasts(market, len(market) - WINDOW + 1)[:-1], returns) for model in (fitted, ewma)]
-    assert losses[0] < losses[1] - 0.02
+    assert losses[0] < losses[1] - 0.1
 
 
-def test_innovations_of_the_window_are_neither_shrunk_nor_swollen(market: MarketHistory) -> None:
+def test_innovations_of_the_window_are_not_those_of_an_overfitted_booster(market: MarketHistory) -> None:
     past = market.rows(0, WINDOW)
     overfitted = BoostedVolatility(trees=400, leaves=31, learning_rate=0.3).fit(past, DAY)
     forecasts = overfitted.forecasts(past, WINDOW - LOOKBACK)
     squares = (past.returns(DAY)[LOOKBACK:] / forecasts[:-1]) ** 2
     assert 0.9 < squares.mean() < 1.5
+    assert np.mean(squares**2) / squares.mean() ** 2 > 2.5, "3 if normal; 1.2 in the sample of the same booster"
 
 
 def test_the_same_fit_twice_is_bitwise_the_same(market: MarketHistory, fitted: BoostedVolatility) -> None:
