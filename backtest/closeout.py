@@ -83,8 +83,7 @@ def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, la
         coin = change * np.where(end > 0, spot / end, 1.0)
     gain = np.where(listing.inverse, coin, np.where(start > 0, end - start, 0.0)) * listing.multiplier
     gain -= _funding_paid(book, history, first, last)
-    held = np.asarray(abs(book.quantity).sum(axis=0)).ravel() != 0
-    return np.where(held, gain, 0.0)
+    return np.where(book.held, gain, 0.0)
 
 
 def _funding_paid(book: Book, history: MarketHistory, first: int, last: int) -> Floats | float:

@@ -115,7 +115,8 @@ class Comparison:
         return f"{self.market}: margin in percent of gross notional\n{self.summary().to_string(float_format='%.3f')}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.market}: margin in percent of gross notional</p>{self.summary().to_html(float_format='%.3f')}"
+        table = self.summary().to_html(float_format="{:.3f}".format)
+        return f"<p>{self.market}: margin in percent of gross notional</p>{table}"
 
     def plot_frontier(self, ax: "Axes | None" = None) -> "Axes":
         """Mean shortfall against mean margin as each model is scaled up and down."""

@@ -1,8 +1,11 @@
 """What do losses and margins add up to, portfolio by portfolio, in one pass?"""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from math import log
 from typing import NamedTuple
 
@@ -16,7 +19,8 @@ from data.errors import ParameterError
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-WIDTH = 256  # portfolios tallied together: few enough for their sums to stay in the fastest cache
+ROWS, WIDTH = 256, 512  # decisions and portfolios added up together; how a panel is cut does not depend on the threads
+_PADDED = WIDTH + 8  # sums a power of two apart would compete for the same lines of the cache
 _ROWS_A_LOGARITHM = 16  # a product of so many shortfalls within the bounds below neither over- nor underflows
 _LEAST_ES, _MOST_ES = 1e-15, 1e15
 _ENOUGH_FOR_THREADS = 200_000  # pairs; fewer are done before a thread has started
@@ -44,7 +48,9 @@ class _Running(NamedTuple):
 
 _SUMS = len(_Running._fields)
 _WHOLE = ("held", "breaches", "steps", "into", "out_of", "stayed", "fz_count")
-_FZ, _ES_PRODUCT = _Running._fields.index("fz"), _Running._fields.index("es_product")
+_PEAK, _FZ, _ES_PRODUCT, _WAS_HELD, _WAS_BREACH = (
+    _Running._fields.index(name) for name in ("peak", "fz", "es_product", "was_held", "was_breach")
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +95,8 @@ def tally(loss: Floats, margin: Floats, level: float, es: Floats | None = None, 
     A loss above the margin is a breach. `es` (R, P) is the expected shortfall stated with the margin as value at risk,
     both as losses > 0. The FZ0 loss (Patton, Ziegel and Chen 2019, "Dynamic semiparametric models for expected
     shortfall", J. Econometrics 211, equation 6) is defined where es >= margin > 0; it is counted there, for es from
-    1e-15 to 1e15. Each portfolio is summed in one order, so that the answer is the same to the last bit for any number
-    of threads (by default as many as numba is allowed).
+    1e-15 to 1e15. The order of summation is fixed, so that the answer is the same to the last bit for any number of
+    threads (by default as many as numba is allowed) and whatever else is in the panel.
 
     Raises
     ------
@@ -104,23 +110,34 @@ def tally(loss: Floats, margin: Floats, level: float, es: Floats | None = None, 
         raise ParameterError(f"level must lie within (0, 1), got {level}. Typical values: 0.95-0.999.")
     losses, margins = np.ascontiguousarray(loss, np.float64), np.ascontiguousarray(margin, np.float64)
     tails = margins if es is None else np.ascontiguousarray(es, np.float64)
-    sums = np.zeros((_SUMS, loss.shape[1]))
+    rows, portfolios = loss.shape
+    part = np.zeros((-(-rows // ROWS), _SUMS, portfolios))
 
-    def one_block(first: int) -> None:
-        add_block(losses, margins, tails, 1.0 / (1.0 - level), first, min(first + WIDTH, loss.shape[1]), sums)
+    def add(tile: tuple[int, int]) -> None:
+        row, column = tile
+        ends = min(row + ROWS, rows), min(column + WIDTH, portfolios)
+        add_tile(losses, margins, tails, 1.0 / (1.0 - level), row, ends[0], column, ends[1], part[row // ROWS])
 
-    _for_each_block(one_block, loss.shape, threads or numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    return _told(sums, level, es is not None)
+    tiles = list(product(range(0, rows, ROWS), range(0, portfolios, WIDTH)))
+    _for_each(add, tiles, (threads or numba.config.NUMBA_NUM_THREADS) if loss.size >= _ENOUGH_FOR_THREADS else 1)  # type: ignore[attr-defined]
+    total = part.sum(axis=0)
+    total[_PEAK] = part[:, _PEAK].max(axis=0, initial=0.0)
+    return _told(total, level, es is not None)
 
 
-def _for_each_block(one_block: Callable[[int], None], shape: tuple[int, ...], threads: int) -> None:
-    blocks = range(0, shape[1], WIDTH)
-    if min(threads, len(blocks)) == 1 or shape[0] * shape[1] < _ENOUGH_FOR_THREADS:
-        for first in blocks:
-            one_block(first)
-        return
-    with ThreadPoolExecutor(min(threads, len(blocks))) as pool:
-        list(pool.map(one_block, blocks))
+def _for_each(add: Callable[[tuple[int, int]], None], tiles: list[tuple[int, int]], threads: int) -> None:
+    for _ in map(add, tiles) if threads == 1 else _pool(threads).map(add, tiles):
+        pass
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads kept between calls: to start them takes as long as a tally. They idle without the interpreter's lock."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="tally")
+
+
+if hasattr(os, "register_at_fork"):
+    pass; 0 and os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork copies the pool but not its threads
 
 
 def _told(sums: Floats, level: float, has_es: bool) -> Tally:
@@ -225,37 +242,46 @@ def _store(state: Floats, j: int, running: _Running) -> None:
 
 
 @compiled
-def _part_of(panel: Floats, row: int, first: int, stop: int, blank: Floats) -> Floats:
-    """Columns [first, stop) of a row, or as many of `blank` beyond the last row."""
-    return panel[row][first:stop] if row < len(panel) else blank[: stop - first]
+def _part_of(panel: Floats, row: int, end: int, first: int, stop: int, blank: Floats) -> Floats:
+    """Columns [first, stop) of a row, or as many of `blank` from row `end` on."""
+    return panel[row][first:stop] if row < end else blank[: stop - first]
 
 
 @compiled
-def _four_rows(panel: Floats, row: int, first: int, stop: int, blank: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _four_rows(
+    panel: Floats, row: int, end: int, first: int, stop: int, blank: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
     """Columns [first, stop) of four rows from `row` on."""
     return (
-        _part_of(panel, row, first, stop, blank),
-        _part_of(panel, row + 1, first, stop, blank),
-        _part_of(panel, row + 2, first, stop, blank),
-        _part_of(panel, row + 3, first, stop, blank),
+        _part_of(panel, row, end, first, stop, blank),
+        _part_of(panel, row + 1, end, first, stop, blank),
+        _part_of(panel, row + 2, end, first, stop, blank),
+        _part_of(panel, row + 3, end, first, stop, blank),
     )
 
 
 @compiled(nogil=True)
-def add_block(loss: Floats, margin: Floats, es: Floats, scale: float, first: int, stop: int, sums: Floats) -> None:
-    """Fill columns [first, stop) of `sums` (fields, P), at most WIDTH of them, from all rows of (R, P) panels.
+def add_tile(
+    loss: Floats, margin: Floats, es: Floats, scale: float, start: int, end: int, first: int, stop: int, sums: Floats
+) -> None:
+    """Fill columns [first, stop) of `sums` (fields, P), at most WIDTH of them, from rows [start, end) of (R, P) panels.
 
     The inner loop runs across portfolios, so that it vectorises without reordering any sum. Four decisions are added at
     a visit, because the sums would otherwise cost more memory traffic than the panels.
     """
-    state = np.zeros((_SUMS, WIDTH))
+    state = np.zeros((_SUMS, _PADDED))
     state[_ES_PRODUCT] = 1.0
     blank = np.full(WIDTH, np.nan)
     width = stop - first
-    for row in range(0, len(loss), 4):
-        l0, l1, l2, l3 = _four_rows(loss, row, first, stop, blank)
-        m0, m1, m2, m3 = _four_rows(margin, row, first, stop, blank)
-        e0, e1, e2, e3 = _four_rows(es, row, first, stop, blank)
+    if start > 0:
+        for j in range(width):
+            before = loss[start - 1, first + j] - margin[start - 1, first + j]
+            state[_WAS_HELD, j] = 1.0 if before == before else 0.0
+            state[_WAS_BREACH, j] = 1.0 if before > 0.0 else 0.0
+    for row in range(start, end, 4):
+        l0, l1, l2, l3 = _four_rows(loss, row, end, first, stop, blank)
+        m0, m1, m2, m3 = _four_rows(margin, row, end, first, stop, blank)
+        e0, e1, e2, e3 = _four_rows(es, row, end, first, stop, blank)
         for j in range(width):
             running = _load(state, j)
             running = add_pair(running, l0[j], m0[j], e0[j], scale)
@@ -263,7 +289,7 @@ def add_block(loss: Floats, margin: Floats, es: Floats, scale: float, first: int
             running = add_pair(running, l2[j], m2[j], e2[j], scale)
             running = add_pair(running, l3[j], m3[j], e3[j], scale)
             _store(state, j, running)
-        if (row + 4) % _ROWS_A_LOGARITHM == 0 or row + 4 >= len(loss):
+        if (row + 4 - start) % _ROWS_A_LOGARITHM == 0 or row + 4 >= end:
             for j in range(width):
                 state[_FZ, j] += log(state[_ES_PRODUCT, j])
                 state[_ES_PRODUCT, j] = 1.0

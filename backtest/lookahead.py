@@ -1,13 +1,14 @@
 """Does any model see tomorrow?
 
-The future is rewritten in several ways, the model is refitted on every row, and its margins up to now must stay equal to
-the last bit. A rewriting that only truncates misses leaks of the same day, one that only reverses misses what does not
-depend on order, and one that only perturbs misses what needs a hole: all are run. `planted_leaks` holds the models that
-must be caught.
+The future is rewritten in several ways, the model is refitted on every row, and its margins up to now must stay equal
+to the last bit. A rewriting that only truncates misses leaks of the same day, one that only reverses misses what does
+not depend on order, and one that only perturbs misses what needs a hole: all are run. `planted_leaks` holds the models
+that must be caught.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ Rewriting = Callable[[MarketHistory, int], MarketHistory]
 
 @dataclass(frozen=True)
 class Audit:
-    """One model's verdict: `leaks` says for each rewriting of the future that changed a margin, which row it changed."""
+    """One model's verdict: `leaks` says for each rewriting of the future that changed a margin, which row changed."""
 
     model: str
     rows: int
@@ -40,7 +41,7 @@ class Audit:
 
 def _rewritten(history: MarketHistory, row: int, change: Callable[[Floats], Floats]) -> MarketHistory:
     """The same history up to and including `row`; `change` applied to every panel after it."""
-    panels = {}
+    panels: dict[str, Any] = {}
     for name in PANELS:
         panel = getattr(history, name)
         if panel is not None:
@@ -142,11 +143,11 @@ def audit(
             return np.array([requirement.initial for _, requirement, _ in asked])
 
     honest = margins(history)
-    leaks = [
-        f"{word}: {difference}"
-        for word, rewrite in REWRITINGS.items()
-        if (difference := _difference(honest, lambda r=rewrite: margins(r(history, cut)), history, known))
-    ]
+
+    def found(rewrite: Rewriting) -> str:
+        return _difference(honest, lambda: margins(rewrite(history, cut)), history, known)
+
+    leaks = [f"{word}: {difference}" for word, rewrite in REWRITINGS.items() if (difference := found(rewrite))]
     return Audit(name or repr(model), len(known), tuple(REWRITINGS), tuple(leaks))
 
 

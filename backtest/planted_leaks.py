@@ -40,7 +40,7 @@ class HonestControl(Leak):
 class FullSampleScaling(Leak):
     """Scaled by the standard deviation of the whole sample."""
 
-    def _deviation(self, history: MarketHistory, stop: int, coverage: Coverage) -> Floats:
+    def _deviation(self, history: MarketHistory, stop: int, coverage: Coverage) -> Floats:  # noqa: ARG002  the leak
         return np.asarray(np.nanstd(history.returns(coverage), axis=0))
 
 

@@ -36,7 +36,7 @@ def growing_quantile(values: Floats, rank: Ints, stops: Ints, level: float) -> F
         position = (arrived + 1) * level
         if position > arrived + 1e-9 or arrived == 0:
             continue
-        lower = max(int(math.floor(position + 1e-9)), 1)
+        lower = max(math.floor(position + 1e-9), 1)
         share = max(position - lower, 0.0)
         first = _kth(tree, lower, top)
         answer[i] = values[first]
@@ -63,16 +63,16 @@ def _kth(tree: Ints, k: int, top: int) -> int:
 def drawn_quantile(values: Floats, row: Ints, pool: Ints, draws: Ints, level: float) -> Floats:
     """The level quantile of a pool in which every value counts as often as its row was drawn, (B,) from draws (B, R).
 
-    `pool` (R,) is how many values each row has; `values` are the largest of them, falling, and `row` is where each comes
-    from. It is the k-th from above, k = n - floor((n + 1) level) + 1; NaN where a draw does not support the level, or
-    needs more than the values given.
+    `pool` (R,) is how many values each row has; `values` are the largest of them, falling, and `row` is where each
+    comes from. It is the k-th from above, k = n - floor((n + 1) level) + 1; NaN where a draw does not support the
+    level, or needs more than the values given.
     """
     answer = np.full(len(draws), np.nan)
     for b in range(len(draws)):
         total = 0
         for r in range(draws.shape[1]):
             total += draws[b, r] * pool[r]
-        wanted = total - int(math.floor((total + 1) * level + 1e-9)) + 1
+        wanted = total - math.floor((total + 1) * level + 1e-9) + 1
         if wanted < 1:
             continue
         seen = 0

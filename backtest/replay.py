@@ -58,7 +58,7 @@ class Replay:
 
     @property
     def loss(self) -> Floats:
-        """The loss that margin must survive, (R, P): at the end of the horizon or, where coverage says so, the worst."""
+        """The loss that margin must survive, (R, P): at the horizon's end or, where coverage says so, the worst."""
         return self.loss_worst if self.coverage.path == "worst" else self.loss_end
 
     @property
@@ -115,7 +115,7 @@ def decisions(history: MarketHistory, window: int, coverage: Coverage, every: in
             "shorten the window or bring more history"
         )
     rows = np.arange(window - 1, len(history) - ahead, every)
-    known = np.isfinite(history.spot).all(axis=1)
+    known: Bools = np.asarray(np.isfinite(history.spot).all(axis=1))
     if history.marks is not None:
         known &= np.isfinite(history.marks).all(axis=1)
     chosen = rows[known[rows] & known[rows + ahead]]
@@ -251,11 +251,13 @@ def _collect(fitted: MarginModel, notes: dict[str, int]) -> None:
 
 def _refuse_broken(model: MarginModel, asked: Requirement, portfolios: tuple[str, ...], time: np.datetime64) -> None:
     """ModelError for a requirement that is not one finite number >= 0 a portfolio."""
-    for kind, margin in (("initial", asked.initial), ("maintenance", asked.maintenance)):
+    # Any object: a model of someone's own may be untyped.
+    margins: dict[str, object] = {"initial": asked.initial, "maintenance": asked.maintenance}
+    for kind, margin in margins.items():
         if not isinstance(margin, np.ndarray) or margin.shape != (len(portfolios),):
             raise ModelError(
                 f"{model!r}: {kind} margin at {str(time)[:19]} must have the shape ({len(portfolios)},), "
-                f"got {np.shape(margin)}"
+                f"got {np.asarray(margin).shape}"
             )
         wrong = np.flatnonzero(~(np.isfinite(margin) & (margin >= 0)))
         if wrong.size:

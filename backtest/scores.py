@@ -31,7 +31,8 @@ class Scorecard:
     breaches_expected : what the level allows a book on those trials.
     books_rejected : share of books whose breaches an exact Kupiec test at 5 % rejects.
     mean_margin : mean initial margin; `capital_efficiency` is its inverse, notional carried per unit of capital.
-    equal_margin, equal_low, equal_high : mean margin at equal coverage (walk-forward), with a 95 % interval. The ranking.
+    equal_margin, equal_low, equal_high : mean margin at equal coverage (walk-forward), the ranking, with a 95 %
+        interval.
     equal_coverage, equal_worst_twentieth, equal_worst_book : what was covered at that scale.
     mean_shortfall, peak_shortfall : uncovered loss, over all decisions and at its worst.
     pinball : mean quantile loss at the level.
@@ -102,7 +103,7 @@ def _shares(covered: Floats) -> Floats:
     known = np.isfinite(covered)
     count = known.sum(axis=0)
     total = np.where(known, covered, 0.0).sum(axis=0)
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))
 
 
 def dates_drawn(replay: Replay) -> NDArray[np.int64]:
@@ -112,7 +113,7 @@ def dates_drawn(replay: Replay) -> NDArray[np.int64]:
 
 
 def by_book(replay: Replay) -> pd.DataFrame:
-    """One row a portfolio: coverage over all decisions, breaches on its disjoint trials, exact Kupiec p, margin, loss."""
+    """One row a portfolio: coverage of all decisions, breaches and exact Kupiec p on disjoint trials, margin, loss."""
     level = replay.coverage.level
     whole = tally(replay.loss, replay.initial, level)
     trial = tally(replay.loss[replay.disjoint], replay.initial[replay.disjoint], level)

@@ -16,6 +16,5 @@ def workload() -> list[Measurement]:
     result = run_study(default_study(), jobs=jobs)
     models, markets = len(result.study.models), len(result.markets)
     metric = f"{models} models on {markets} markets, {jobs} processes"
-    return [
-        Measurement("study", metric, "limit of 3 minutes", LIMIT / result.seconds, 1.0, 1e3 * result.seconds, 1e3 * LIMIT)
-    ]
+    took = 1e3 * result.seconds
+    return [Measurement("study", metric, "limit of 3 minutes", 1e3 * LIMIT / took, 1.0, took, 1e3 * LIMIT)]

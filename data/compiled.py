@@ -51,13 +51,28 @@ def compiled(function: Function) -> Function: ...
 @overload
 def compiled(**options: Any) -> Callable[[Function], Function]: ...
 def compiled(function: Function | None = None, **options: Any) -> Function | Callable[[Function], Function]:
-    """Compile a loop over arrays and numbers at its first call; the plain one stays reachable as `.py_func`.
+    """Compile a loop over arrays and numbers at its first call; `plain` gives the loop back as it was written.
 
     Used bare, or with numba's options: `@compiled(nogil=True)`.
     """
     if function is None:
         return lambda given: _compile(given, options)
     return _compile(function, options)
+
+
+def plain(kernel: Function) -> Function:
+    """The Python function behind a compiled one; ParameterError for one that is not compiled.
+
+    >>> plain(len)
+    Traceback (most recent call last):
+    data.errors.ParameterError: expected a compiled function, got <built-in function len>
+    """
+    from data.errors import ParameterError
+
+    written: Function | None = getattr(kernel, "py_func", None)
+    if written is None:
+        raise ParameterError(f"expected a compiled function, got {kernel!r}")
+    return written
 
 
 def _compile(function: Function, options: dict[str, Any]) -> Function:

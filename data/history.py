@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Literal, Self
 
 import numpy as np
@@ -107,14 +108,17 @@ class MarketHistory:
     @classmethod
     def from_frame(
         cls,
-        closes: pd.DataFrame,
+        closes: pd.DataFrame | pd.Series,
         clock: str | Clock | None = None,
         tz: str | None = None,
         *,
         missing: Literal["refuse", "hole"] = "refuse",
         defaults: Mapping[str, str] | None = None,
         source: str = "frame",
-        **panels: pd.DataFrame,
+        high: pd.DataFrame | None = None,
+        low: pd.DataFrame | None = None,
+        volume: pd.DataFrame | None = None,
+        funding: pd.DataFrame | None = None,
     ) -> Self:
         """Closes (rows: instants, columns: underlyings) laid on a clock; instants they lack become rows of NaN.
 
@@ -124,12 +128,13 @@ class MarketHistory:
         tz : the zone of a naive intraday index; dates without a time of day need none.
         missing : "refuse" a NaN among the closes, or take it for a "hole" (an asset not yet listed, say).
         defaults : {underlying: instant from which it is worthless}: a stated default, lost at full notional.
-        panels : `high`, `low`, `volume`, `funding`: frames with the same labels, blank where they say nothing.
+        high, low, volume, funding : frames with the labels of the closes, blank where they say nothing.
 
         Raises
         ------
         DataError
-            For naive intraday, unsorted or duplicate stamps; NaN, infinite or non-positive prices; unknown panels.
+            For naive intraday, unsorted or duplicate stamps; NaN, infinite or non-positive prices; panels with other
+            labels.
         HistoryError
             For stamps off the clock.
         """
@@ -139,28 +144,24 @@ class MarketHistory:
         names = tuple(str(column) for column in closes.columns)
         time = utc_stamps(pd.Index(closes.index), tz, source)
         refuse_bad_stamps(time, source)
-        kept = clock if isinstance(clock, Clock) else Clock(clock) if clock else infer_clock(time)
-        off = kept.off(time)
-        if off.size:
-            raise HistoryError(
-                f"{source}: stamps must lie on a {kept.step} clock from {time[0]}, got {time[off[0]]} at row {off[0]} "
-                f"({off.size} in all): pass the clock they keep"
-            )
-        if kept.count(time[0], time[-1]) > MOST_HOLES * len(time) + MOST_HOLES:
-            raise HistoryError(
-                f"{source}: {len(time)} stamps from {time[0]} to {time[-1]} are mostly holes on a {kept.step} clock: "
-                "pass the clock they keep"
-            )
+        kept = _kept_clock(time, clock, source)
         grid = kept.grid(time[0], time[-1])
         at = np.searchsorted(grid, time)
         values = _as_floats(closes, source)
         _apply_defaults(values, time, names, defaults or {})
         refuse_bad_prices(values, time, names, source, holes=missing == "hole", stated=bool(defaults))
-        unknown = sorted(set(panels) - set(_PER_UNDERLYING[1:]))
-        if unknown:
-            raise DataError(f"{source}: panels may be {_PER_UNDERLYING[1:]}, got {unknown}")
-        laid = {name: _laid(_like(frame, closes, name), at, len(grid), name) for name, frame in panels.items()}
-        return cls(grid, names, _on_grid(values, at, len(grid)), kept, source=source, **laid)
+        laid = partial(_laid, closes, at, len(grid))
+        return cls(
+            grid,
+            names,
+            _on_grid(values, at, len(grid)),
+            kept,
+            high=laid(high, "high"),
+            low=laid(low, "low"),
+            volume=laid(volume, "volume"),
+            funding=laid(funding, "funding"),
+            source=source,
+        )
 
     def rows(self, start: int, stop: int) -> "MarketHistory":
         """Rows [start, stop) as read-only views, already checked: the only cut through time."""
@@ -268,6 +269,23 @@ def _first_gap(history: MarketHistory) -> str:
     return f"{history.time[row] if row < len(history.time) else 'nothing'} at row {row}"
 
 
+def _kept_clock(time: Stamps, clock: str | Clock | None, source: str) -> Clock:
+    """The clock asked for, or the one the stamps seem to keep; HistoryError where they do not keep it."""
+    kept = clock if isinstance(clock, Clock) else Clock(clock) if clock else infer_clock(time)
+    off = kept.off(time)
+    if off.size:
+        raise HistoryError(
+            f"{source}: stamps must lie on a {kept.step} clock from {time[0]}, got {time[off[0]]} at row {off[0]} "
+            f"({off.size} in all): pass the clock they keep"
+        )
+    if kept.count(time[0], time[-1]) > MOST_HOLES * len(time) + MOST_HOLES:
+        raise HistoryError(
+            f"{source}: {len(time)} stamps from {time[0]} to {time[-1]} are mostly holes on a {kept.step} clock: "
+            "pass the clock they keep"
+        )
+    return kept
+
+
 def _as_floats(frame: pd.DataFrame, source: str) -> Floats:
     """A float copy; DataError names the first column that is not numeric."""
     for name, column in frame.items():
@@ -299,8 +317,13 @@ def _like(frame: pd.DataFrame, closes: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame.reindex(index=closes.index, columns=closes.columns)
 
 
-def _laid(frame: pd.DataFrame, at: NDArray[np.intp], size: int, name: str) -> Floats:
-    values = _as_floats(frame, name)
+def _laid(
+    closes: pd.DataFrame, at: NDArray[np.intp], size: int, panel: pd.DataFrame | None, name: str
+) -> Floats | None:
+    """A panel on the grid, None where there is none; DataError for other labels or an infinite value."""
+    if panel is None:
+        return None
+    values = _as_floats(_like(panel, closes, name), name)
     if np.isinf(values).any():
         raise DataError(f"{name} must be finite or blank, got an infinite value")
     return _on_grid(values, at, size)

@@ -76,7 +76,8 @@ class Listing:
             for instrument in self.instruments:
                 if instrument.underlying not in underlyings:
                     raise DataError(
-                        f"{instrument.symbol} needs the underlying {instrument.underlying!r}, the market has {underlyings}"
+                        f"{instrument.symbol} needs the underlying {instrument.underlying!r}, "
+                        f"the market has {underlyings}"
                     )
             seen[underlyings] = np.array([underlyings.index(i.underlying) for i in self.instruments], dtype=np.intp)
         return seen[underlyings]
@@ -144,11 +145,21 @@ class Book:
         unit = self.listing.unit_notional(state)
         unknown = ~np.isfinite(unit)
         if unknown.any():
-            held = np.asarray(abs(self.quantity).sum(axis=0)).ravel() != 0
-            for n in np.flatnonzero(held & unknown):
+            for n in np.flatnonzero(self.held & unknown):
                 raise DataError(f"{self.instruments[n].symbol} is held but has no price at {state.time}")
             unit = np.where(unknown, 0.0, unit)
         return unit
+
+    @property
+    def size(self) -> Quantity:
+        """Unsigned contracts, (P, N), in the form of `quantity`."""
+        return np.abs(self.quantity) if isinstance(self.quantity, np.ndarray) else abs(self.quantity)
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """Which instruments some portfolio holds, (N,)."""
+        contracts = np.asarray(self.size.sum(axis=0)).ravel()
+        return np.asarray(contracts != 0)
 
     def positions(self, state: MarketState) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
         """Every holding as (portfolio, instrument, signed notional in the numeraire), three arrays of equal length."""
@@ -163,7 +174,7 @@ class Book:
 
     def gross(self, state: MarketState) -> Floats:
         """Gross notional in the numeraire, (P,)."""
-        gross: Floats = np.asarray(abs(self.quantity) @ (self._unit(state) / state.rate))
+        gross: Floats = np.asarray(self.size @ (self._unit(state) / state.rate))
         return gross
 
     def exposure(self, state: MarketState) -> Floats:
@@ -179,7 +190,7 @@ class Book:
     def at(self, state: MarketState) -> "Book":
         """The same proportions at unit gross notional in USD; a portfolio that holds nothing of value stays empty."""
         unit = self._unit(state)
-        gross = np.asarray(abs(self.quantity) @ unit)
+        gross = np.asarray(self.size @ unit)
         scale = np.divide(1.0, gross, out=np.zeros_like(gross), where=gross > 0)
         if isinstance(self.quantity, np.ndarray):
             return self._with(self.quantity * (scale[:, None] * (unit > 0)))

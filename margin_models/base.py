@@ -75,13 +75,13 @@ class MarginModel(BaseEstimator, ABC):
         margin = self.margin(past, book)
         return Requirement(book.portfolios, margin, margin, {"margin": margin})
 
-    def tail(self, past: MarketHistory, book: Book) -> TailForecast | None:
+    def tail(self, past: MarketHistory, book: Book) -> TailForecast | None:  # noqa: ARG002  a default needs nothing
         """The law of the loss, or None where the model states none."""
         return None
 
-    def explain(self, past: MarketHistory, book: Book) -> pd.DataFrame:
-        """The requirement as a table, one row a portfolio: components, what was worst, initial and maintenance."""
-        return self.requirement(past, book).to_frame()
+    def explain(self, past: MarketHistory, book: Book) -> Requirement:
+        """The requirement in the finest components the model can name, and what was worst where it has such a thing."""
+        return self.requirement(past, book)
 
 
 class VolatilityForecaster(BaseEstimator, ABC):

@@ -62,8 +62,9 @@ class LedoitWolfCovariance(CovarianceEstimator):
 
     Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate
     Analysis 88, as scikit-learn implements it. Returns are brought to unit variance first and back afterwards, so that
-    what is shrunk are the correlations. The intensity is learned by `fit`; where horizons overlap it is learned on every
-    h-th return, so that the observations it counts are independent. The moments are taken afresh at each decision.
+    what is shrunk are the correlations. The intensity is learned by `fit`; where horizons overlap it is learned on
+    every h-th return, so that the observations it counts are independent. The moments are taken afresh at each
+    decision.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
@@ -12,7 +13,7 @@ from margin_models.kernels.tails import book_tails, complete, needed, supports
 from margin_models.volatility.ewma import EwmaVolatility
 
 
-def at_the_quantile(losses: Floats, level: float) -> tuple[Floats, Floats]:
+def at_the_quantile(losses: Floats, level: float) -> tuple[NDArray[np.intp], Floats]:
     """Which scenarios make each book's quantile: indices (P, 2) and their weights (P, 2), which sum to one."""
     size = losses.shape[1]
     position = min(max((size + 1) * level, 1.0), float(size))

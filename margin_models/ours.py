@@ -1,7 +1,7 @@
 """Is the package `data` that Python would import ours?
 
-The name is a common one: a `data.py` or a package `data/` in the working folder comes first on the path of a script or a
-notebook. Better a clear sentence at import than a puzzling one later. Importing this module is the check.
+The name is a common one: a `data.py` or a package `data/` in the working folder comes first on the path of a script or
+a notebook. Better a clear sentence at import than a puzzling one later. Importing this module is the check.
 """
 
 from importlib.util import find_spec

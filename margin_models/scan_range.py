@@ -19,5 +19,6 @@ def worse_side_quantile(past: MarketHistory, coverage: Coverage) -> Floats:
                 f"a {coverage.level} rate for {past.underlyings[a]} needs {needed(coverage.level)} horizon returns, "
                 f"got {len(moves)} in a window of {len(past)} rows"
             )
-        rates[a] = max(upper_quantile(moves, coverage.level), upper_quantile(-moves, coverage.level), 0.0)
+        short, long = (float(upper_quantile(side, coverage.level)) for side in (moves, -moves))
+        rates[a] = max(short, long, 0.0)
     return rates

@@ -7,6 +7,7 @@ grid of moves of the price scan range, two extreme moves at a cover fraction, an
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data import Book, Coverage, Floats, MarketHistory, ParameterError
 from margin_models.base import MarginModel, Requirement
@@ -63,7 +64,7 @@ class SpanLike(MarginModel):
         self.scan_range = scan_range
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
-        """Learn scan ranges and credits; ParameterError for what is out of range, HistoryError for too short a window."""
+        """Learn scan ranges and credits; ParameterError for what is out of range, HistoryError for a short window."""
         self._check()
         if self.scan_range is None:
             self.scan_range_ = worse_side_quantile(past, coverage)
@@ -87,7 +88,7 @@ class SpanLike(MarginModel):
     def margin(self, past: MarketHistory, book: Book) -> Floats:
         """Scan risk less credit, (P,) in the numeraire."""
         risk, _ = self._scan(book.exposure(past.now))
-        return risk.sum(axis=1) - self._credit(book.exposure(past.now))
+        return np.asarray(risk.sum(axis=1) - self._credit(book.exposure(past.now)))
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """Scan risk by underlying, the credit, and the scenario of the riskiest underlying."""
@@ -100,7 +101,7 @@ class SpanLike(MarginModel):
         worst = tuple(f"{past.underlyings[a]}: {names[scenario[p, a]]}" for p, a in enumerate(top))
         return Requirement(book.portfolios, margin, margin, {**parts, "inter-commodity credit": -credit}, worst)
 
-    def _scan(self, exposure: Floats) -> tuple[Floats, np.ndarray]:
+    def _scan(self, exposure: Floats) -> tuple[Floats, NDArray[np.intp]]:
         """Largest loss of each underlying over the grid, (P, A), and which scenario it is."""
         moves = np.stack(list(self.moves().values()))
         losses = -exposure[None, :, :] * moves[:, None, :]

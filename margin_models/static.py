@@ -1,6 +1,7 @@
 """What does a fixed rate, set before the test begins, ask for?"""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -77,7 +78,7 @@ class StaticMargin(MarginModel):
 
     def margin(self, past: MarketHistory, book: Book) -> Floats:
         """Rate times notional, (P,) in the numeraire."""
-        return self._by_underlying(past, book).sum(axis=1)
+        return np.asarray(self._by_underlying(past, book).sum(axis=1))
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying."""
@@ -96,7 +97,7 @@ class StaticMargin(MarginModel):
             weights=tiered(notional, self.tiers) * self.rate_[column],
             minlength=len(book.portfolios) * size,
         )
-        return flat.reshape(len(book.portfolios), size)
+        return np.asarray(flat, dtype=np.float64).reshape(len(book.portfolios), size)
 
     def _due(self, reviewed: np.datetime64 | None, now: np.datetime64) -> bool:
         """Whether a review date lies in (reviewed, now]."""
@@ -109,5 +110,5 @@ class StaticMargin(MarginModel):
         if self.rate is not None and not self.rate >= 0:
             raise ParameterError(f"StaticMargin.rate must be >= 0, got {self.rate}. Typical values: 0.02-0.20.")
         steps = ((0.0, 1.0), *self.tiers)
-        if any(not (b[0] > a[0] and b[1] >= a[1]) for a, b in zip(steps, steps[1:], strict=False)):
+        if any(not (b[0] > a[0] and b[1] >= a[1]) for a, b in pairwise(steps)):
             raise ParameterError(f"tiers must rise in notional (> 0) and multiple (>= 1), got {self.tiers}")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,14 @@ app = typer.Typer(
 data_app = typer.Typer(help="Samples, files and snapshots.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+
+class Stamped(str, Enum):
+    """What an intraday stamp is, where a file does not say."""
+
+    open = "open"
+    close = "close"
+
+
 Files = Annotated[
     list[Path] | None, typer.Option("--data", help="Your prices: one wide table of closes, or OHLCV files.")
 ]
@@ -35,6 +44,7 @@ Zone = Annotated[str | None, typer.Option("--tz", help="Zone of naive intraday s
 Calendar = Annotated[str | None, typer.Option(help="Session calendar of daily prices, e.g. NYSE.")]
 Missing = Annotated[bool, typer.Option("--allow-missing", help="Take blank cells for instants without a price.")]
 Defaults = Annotated[list[str] | None, typer.Option("--default", help="SYMBOL=DATE from which it is worthless.")]
+Label = Annotated[Stamped | None, typer.Option(help="What intraday stamps are, where the files do not say.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
 Level = Annotated[float, typer.Option(help="Share of losses that margin must cover.")]
 Horizon = Annotated[str | None, typer.Option(help="Margin period of risk: '8h', '1D', '2B'. One day if not given.")]
@@ -81,6 +91,7 @@ def backtest(
     calendar: Calendar = None,
     allow_missing: Missing = False,
     default: Defaults = None,
+    label: Label = None,
     level: Level = 0.99,
     horizon: Horizon = None,
     window: Window = None,
@@ -92,8 +103,10 @@ def backtest(
     with _errors_as_sentences():
         from research.main_job import main_job
 
-        prices = _prices(data, clock, tz, calendar, allow_missing, default, level, horizon, window)
-        _forbid_without_data(prices, clock, tz, calendar, default, horizon, window, level)
+        if not data:
+            _forbid_without_data(clock, tz, calendar, default, horizon, window, label, level != 0.99)
+        options = (clock, tz, calendar, allow_missing, default, label, level, horizon, window)
+        prices = _prices(data, *options) if data else None
         main_job(prices, jobs=_cores(jobs), as_json=as_json, track=track, out=out, say=_say, command=_command())
 
 
@@ -109,6 +122,7 @@ def compare(
     calendar: Calendar = None,
     allow_missing: Missing = False,
     default: Defaults = None,
+    label: Label = None,
     level: Level = 0.99,
     horizon: Horizon = None,
     window: Window = None,
@@ -118,8 +132,9 @@ def compare(
     with _errors_as_sentences():
         from research.main_job import quick_comparison
 
-        files = None if _is_sample(market) else [Path(name) for name in market]
-        prices = _prices(files, clock, tz, calendar, allow_missing, default, level, horizon, window)
+        files = [Path(name) for name in market]
+        options = (clock, tz, calendar, allow_missing, default, label, level, horizon, window)
+        prices = None if _is_sample(market) else _prices(files, *options)
         quick_comparison(market[0], prices, models, level=level, window=window, jobs=_cores(jobs), as_json=as_json)
 
 
@@ -191,12 +206,13 @@ def data_check(
     calendar: Calendar = None,
     allow_missing: Missing = False,
     default: Defaults = None,
+    label: Label = None,
 ) -> None:
     """Read a sample or files, and say what is odd about them."""
     with _errors_as_sentences():
         from research.user_data import findings_table
 
-        history = _history(market, clock, tz, calendar, allow_missing, default)
+        history = _history(market, clock, tz, calendar, allow_missing, default, label)
         typer.echo(f"{history!r}\n\n{history.summary().to_string()}\n")
         findings = findings_table(history)
         typer.echo("nothing odd was found" if findings.empty else findings.to_string(index=False))
@@ -210,6 +226,7 @@ def data_freeze(
     calendar: Calendar = None,
     allow_missing: Missing = False,
     default: Defaults = None,
+    label: Label = None,
     folder: Annotated[Path | None, typer.Option(help="Where snapshots are kept; the store if not given.")] = None,
 ) -> None:
     """Freeze a sample or files under their content hash, and print it."""
@@ -217,7 +234,7 @@ def data_freeze(
         from data.snapshot import freeze
         from data.storage import store_folder
 
-        history = _history(market, clock, tz, calendar, allow_missing, default)
+        history = _history(market, clock, tz, calendar, allow_missing, default, label)
         typer.echo(freeze(history, folder or store_folder() / "snapshots"))
 
 
@@ -227,42 +244,39 @@ def _is_sample(market: list[str]) -> bool:
     return len(market) == 1 and market[0] in SAMPLES
 
 
-def _history(
-    market: list[str], clock: str | None, tz: str | None, calendar: str | None, missing: bool, default: list[str] | None
-) -> "MarketHistory":
+def _history(market: list[str], *options: Any) -> "MarketHistory":
     if _is_sample(market):
         from data.sources.samples import load
 
         return load(market[0])
-    prices = _prices([Path(name) for name in market], clock, tz, calendar, missing, default)
-    assert prices is not None
-    return prices.read()
+    return _prices([Path(name) for name in market], *options).read()
 
 
 def _prices(
-    files: list[Path] | None,
+    files: list[Path],
     clock: str | None,
     tz: str | None,
     calendar: str | None,
     missing: bool,
     default: list[str] | None,
-    level: float = 0.99,
-    horizon: str | None = None,
-    window: int | None = None,
-) -> "Prices | None":
-    if not files:
-        return None
+    label: Stamped | None,
+    *asked: Any,
+) -> "Prices":
+    """Files and how they are read, and (level, horizon, window) where they are asked for."""
     from research.user_data import Prices
 
-    return Prices(tuple(files), clock, tz, calendar, missing, tuple(default or ()), level, horizon, window)
+    said = label.value if label else None
+    return Prices(tuple(files), clock, tz, calendar, missing, tuple(default or ()), said, *asked)
 
 
-def _forbid_without_data(prices: object, *given: Any) -> None:
+def _forbid_without_data(*given: object) -> None:
     """The default study is fixed: an option that would have no effect on it is refused rather than ignored."""
     from data.errors import ParameterError
 
-    if prices is None and any(value not in (None, [], 0.99) for value in given):
-        raise ParameterError("--clock, --tz, --calendar, --default, --level, --horizon and --window go with --data")
+    if any(given):
+        raise ParameterError(
+            "--clock, --tz, --calendar, --default, --label, --level, --horizon and --window go with --data"
+        )
 
 
 def _command() -> str:

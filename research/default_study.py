@@ -1,7 +1,7 @@
 """What does `marginlab backtest` ask? The default study, in one place.
 
-Three markets that fall differently: five coins by the hour, bitcoin through fifteen years, and twenty stocks through 2008
-and 2020. Eleven models, from a flat rate to a learned volatility, and more than a hundred books on each market.
+Three markets that fall differently: five coins by the hour, bitcoin through fifteen years, and twenty stocks through
+2008 and 2020. Eleven models, from a flat rate to a learned volatility, and more than a hundred books on each market.
 """
 
 from functools import partial

@@ -10,9 +10,9 @@ import pandas as pd
 from backtest.replay import Replay
 from data import Floats
 from research import figures
+from research.records import Artifact
 from research.study import Judged, StudyResult
 from research.tables import as_json, headline
-from research.records import Artifact
 from research.tracking import Comparison, Tracker
 
 EXPERIMENT = "backtest"
@@ -41,7 +41,9 @@ def record(result: StudyResult, tracker: Tracker, report: Path, command: str) ->
             f"losses/{judged.market.name}.parquet": losses_file(next(iter(judged.comparison.replays.values())))
             for judged in result.markets
         }
-        files: dict[str, Artifact] = {"report.html": report, "comparison.json": as_json(result).encode(), **frontiers, **tables, **losses}
+        files: dict[str, Artifact] = {"report.html": report, "comparison.json": as_json(result).encode()}
+        for kind in (frontiers, tables, losses):
+            files.update(kind)
         parent.log({"seconds": result.seconds}, files)
         return parent.url
 

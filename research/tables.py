@@ -12,7 +12,7 @@ from research.study import StudyResult
 
 def headline(comparison: Comparison) -> pd.DataFrame:
     """The table a person reads first, in percent of gross notional; ordered by margin at equal coverage."""
-    table = comparison.to_frame()
+    table, books = comparison.to_frame(), len(next(iter(comparison.replays.values())).portfolios)
 
     def percent(name: str, digits: int = 2) -> list[str]:
         return [f"{100 * value:.{digits}f}" for value in table[name]]
@@ -30,7 +30,7 @@ def headline(comparison: Comparison) -> pd.DataFrame:
             "charged": percent("mean_margin"),
             "coverage": percent("coverage"),
             "worst 5 %": percent("coverage_worst_twentieth"),
-            "breaches": [f"{value:.0f}" for value in table["breaches"]],
+            "breaches": [f"{value / books:.1f}" for value in table["breaches"]],
             "shortfall": percent("mean_shortfall", 4),
             "peak": percent("peak_shortfall", 1),
             "peak/trough": [f"{value:.1f}" for value in table["peak_to_trough"]],
@@ -49,7 +49,7 @@ def text(result: StudyResult) -> str:
         parts.append(
             f"{judged.market.title}: {len(run.portfolios)} books, {len(run.time)} decisions "
             f"({run.skipped} skipped), {len(run.disjoint)} independent trials, "
-            f"{len(run.disjoint) * (1 - coverage.level):.1f} breaches a book expected; % of gross notional\n"
+            f"{len(run.disjoint) * (1 - coverage.level):.1f} breaches a book expected on these; % of gross notional\n"
             f"{headline(comparison).to_string()}"
         )
         crises = crises_text(judged.comparison, judged.market.crises)
@@ -67,7 +67,7 @@ def crises_text(comparison: Comparison, crises: Any) -> str:
         f"{100 * coverage:5.1f} / {100 * peak:5.1f}"
         for coverage, peak in zip(table["coverage"], table["peak shortfall"], strict=True)
     ]
-    wide = table.pivot(index="model", columns="crisis", values="told")
+    wide = table.set_index(["model", "crisis"])["told"].unstack()  # noqa: PD010  texts are not to be aggregated
     order = [name for name in comparison.to_frame().index if name in wide.index]
     wide = wide.loc[order, [crisis for crisis in crises if crisis in wide.columns]]
     wide.index.name = wide.columns.name = None

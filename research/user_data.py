@@ -11,7 +11,7 @@ from backtest.portfolios import Books, standard_books
 from data import Coverage, HistoryError, MarketHistory, ParameterError
 from data.calendars import calendar as holidays_of
 from data.quality import check
-from data.sources.files import read_prices
+from data.sources.files import Label, read_prices
 from margin_models.volatility.garch import LEAST_RETURNS
 from research.study import Market
 
@@ -29,6 +29,7 @@ class Prices:
     calendar: str | None = None
     allow_missing: bool = False
     defaults: tuple[str, ...] = ()
+    label: Label | None = None
     level: float = 0.99
     horizon: str | None = None
     window: int | None = None
@@ -42,6 +43,7 @@ class Prices:
             missing="hole" if self.allow_missing else "refuse",
             holidays=holidays_of(self.calendar, 1990, 2030) if self.calendar else (),
             defaults=dict(self._default(text) for text in self.defaults),
+            label=self.label,
         )
 
     def title(self) -> str:

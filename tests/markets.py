@@ -29,15 +29,12 @@ def two_coins(rows: int = 420, seed: int = 7) -> MarketHistory:
     moves = rng.multivariate_normal([0, 0], [[4e-4, 3e-4], [3e-4, 6e-4]], size=rows)
     days = pd.date_range("2020-01-01", periods=rows)
     closes = pd.DataFrame(np.array([3e4, 2e3]) * np.exp(moves.cumsum(0)), index=days, columns=["BTC", "ETH"])
-    panels = {
-        "high": closes * (1 + 0.01 * rng.random(closes.shape)),
-        "low": closes * (1 - 0.01 * rng.random(closes.shape)),
-        "volume": pd.DataFrame(rng.gamma(5.0, 10.0, closes.shape), index=days, columns=closes.columns),
-        "funding": pd.DataFrame(1e-4, index=days, columns=closes.columns),
-    }
-    missing = days[200]
-    kept = {name: panel.drop(missing) for name, panel in panels.items()}
-    return MarketHistory.from_frame(closes.drop(missing), **kept)
+    high = closes * (1 + 0.01 * rng.random(closes.shape))
+    low = closes * (1 - 0.01 * rng.random(closes.shape))
+    volume = pd.DataFrame(rng.gamma(5.0, 10.0, closes.shape), index=days, columns=closes.columns)
+    funding = pd.DataFrame(1e-4, index=days, columns=closes.columns)
+    closes, high, low, volume, funding = (panel.drop(days[200]) for panel in (closes, high, low, volume, funding))
+    return MarketHistory.from_frame(closes, high=high, low=low, volume=volume, funding=funding)
 
 
 def some_books() -> BookRecipe:

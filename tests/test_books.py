@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,18 +8,18 @@ from scipy import sparse
 
 from backtest.closeout import FREE, LiquidationCost, closeout
 from backtest.portfolios import Joined, standard_books
-from data import Book, BookRecipe, Coverage, DataError, Instrument, MarketHistory, ParameterError
+from data import Book, BookRecipe, Coverage, DataError, Floats, Instrument, MarketHistory, ParameterError
 from markets import BTC, COIN, ETH, INVERSE, book_of, market, some_books, two_coins
 
 DAYS = pd.date_range("2024-01-01", periods=3)
 
 
 def history_of(**panels: list[float]) -> MarketHistory:
-    frames = {name: pd.DataFrame({"BTC": values}, index=DAYS) for name, values in panels.items()}
+    frames: dict[str, Any] = {name: pd.DataFrame({"BTC": values}, index=DAYS) for name, values in panels.items()}
     return MarketHistory.from_frame(frames.pop("close"), **frames)
 
 
-def lost(book: Book, history: MarketHistory, coverage: Coverage, cost: LiquidationCost = FREE) -> np.ndarray:
+def lost(book: Book, history: MarketHistory, coverage: Coverage, cost: LiquidationCost = FREE) -> Floats:
     return closeout(book, history, 0, coverage, cost)[0]
 
 
@@ -136,7 +138,7 @@ def test_bad_books_are_refused_by_name() -> None:
         {"kind": "spot", "settlement": "inverse"},
     ):
         with pytest.raises(DataError):
-            Instrument("X", "X", **wrong)  # type: ignore[arg-type]
+            Instrument("X", "X", **wrong)
 
 
 def test_standard_books_are_seeded_and_of_every_kind() -> None:

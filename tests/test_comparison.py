@@ -62,14 +62,14 @@ def test_a_wrong_level_is_told_apart() -> None:
     told = compare(
         {"right": HistoricalVaR(), "wrong": Wrong()}, history, books, window=500, refit_every=500, progress=False
     )
-    table = told.to_frame()
-    assert table.loc["right", "coverage"] == pytest.approx(0.99, abs=0.004)
-    assert table.loc["wrong", "coverage"] == pytest.approx(0.95, abs=0.01)
-    assert table.loc["wrong", "books_rejected"] == 1.0
-    assert table.loc["right", "books_rejected"] < 0.4
-    assert table.loc["wrong", "pinball"] > table.loc["right", "pinball"]
-    assert table.loc["wrong", "mean_shortfall"] > 2 * table.loc["right", "mean_shortfall"]
-    assert table.loc["wrong", "equal_margin"] == pytest.approx(table.loc["right", "equal_margin"], rel=0.15)
+    right, wrong = told.scores["right"], told.scores["wrong"]
+    assert right.coverage == pytest.approx(0.99, abs=0.004)
+    assert wrong.coverage == pytest.approx(0.95, abs=0.01)
+    assert wrong.books_rejected == 1.0
+    assert right.books_rejected < 0.4
+    assert wrong.pinball > right.pinball
+    assert wrong.mean_shortfall > 2 * right.mean_shortfall
+    assert wrong.equal_margin == pytest.approx(right.equal_margin, rel=0.15)
 
 
 def test_crises_show_what_was_charged_before_and_what_was_lost() -> None:

@@ -245,7 +245,7 @@ def test_a_refused_asset_is_forecast_by_ewma_recorded_and_logged_once(caplog: py
     returns = np.column_stack([0.01 * simulated(600), struck(), 0.02 * simulated(600, seed=9)])
     returns[:-4, 2] = np.nan
     past = history(returns)
-    with caplog.at_level(logging.WARNING, logger="marginlab"):
+    with caplog.at_level(logging.INFO, logger="marginlab"):
         model = GarchVolatility().fit(past, DAY)
     assert sorted(model.failures_) == ["A1", "A2"]
     assert "3 returns" in model.failures_["A2"]

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data import Coverage, HistoryError, ParameterError
+from data import Coverage, Floats, HistoryError, ParameterError
+from data.compiled import plain
 from margin_models import EwmaVolatility, FilteredHistoricalVaR, HistoricalVaR
 from margin_models.kernels.tails import book_tails, needed, supports, upper_quantile, upper_tails
 from markets import book_of, market
@@ -43,13 +44,13 @@ def test_a_level_beyond_the_sample_is_refused() -> None:
 def test_filtering_scales_the_past_to_today() -> None:
     calm, wild = [0.01, -0.01] * 100, [0.04, -0.04] * 60
     history = market(calm + wild)
-    plain = HistoricalVaR().fit(history, Coverage(0.95)).margin(history, book_of(1.0))[0]
+    unfiltered = HistoricalVaR().fit(history, Coverage(0.95)).margin(history, book_of(1.0))[0]
     model = FilteredHistoricalVaR(EwmaVolatility(half_life=5)).fit(history, Coverage(0.95))
     price, sigma = history.now.spot[0], model.volatility_.forecast(history)[0]
     filtered = model.margin(history, book_of(1.0))[0]
     assert sigma == pytest.approx(0.04, rel=1e-3)
     assert filtered == pytest.approx(sigma * price, rel=0.02)  # |return| over forecast is 1 but for the switch
-    assert plain == pytest.approx(0.04 * price, rel=1e-6)
+    assert unfiltered == pytest.approx(0.04 * price, rel=1e-6)
     past = history.rows(0, 202)
     assert model.fit(past, Coverage(0.95)).margin(past, book_of(1.0))[0] < 0.03 * price
 
@@ -58,7 +59,7 @@ def test_filtered_innovations_by_hand() -> None:
     """r = 1, -2, 1, -1 over sigma = 1, 2, 1, 1 at a forecast of 2: scenarios 2, -2, 2, -2."""
 
     class Told(EwmaVolatility):
-        def forecasts(self, past: object, count: int) -> np.ndarray:
+        def forecasts(self, past: object, count: int) -> Floats:
             return np.array([1.0, 2.0, 1.0, 1.0, 2.0])[-count:, None]
 
     moves = np.array([0.01, -0.02, 0.01, -0.01])
@@ -83,6 +84,6 @@ def test_the_selection_gives_what_sorting_gives(size: int, books: int, level: fl
         over = losses[p][losses[p] >= quantile[p] - 1e-12]
         assert beyond[p] >= quantile[p] - 1e-12
         assert beyond[p] <= over.max() + 1e-12
-    plain = np.empty((2, books))
-    upper_tails.py_func(losses, level, *plain)
-    assert_allclose(plain, [quantile, beyond], rtol=1e-15)
+    looped = np.empty((2, books))
+    plain(upper_tails)(losses, level, *looped)
+    assert_allclose(looped, [quantile, beyond], rtol=1e-15)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from backtest import LiquidationCost, replay
-from data import Coverage, MarketHistory
+from data import BookRecipe, Coverage, Instrument, MarketHistory
 from data.sources.synthetic import SyntheticMarket, correlation_break, garch_t, jumps, normal_market
 from margin_models import (
     BoostedVolatility,
@@ -24,7 +24,6 @@ from margin_models import (
     SpanLike,
     StaticMargin,
 )
-from markets import BookRecipe, Instrument
 
 COVERAGE, WINDOW = Coverage(0.99), 1000
 

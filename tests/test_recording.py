@@ -33,7 +33,9 @@ def test_a_study_becomes_a_parent_and_a_child_a_model_and_market(result: StudyRe
     assert len(parents) == 1
     assert parents[0].info.run_id in url
     assert {run.info.run_name for run in children} == {
-        "your-data: static", "your-data: history", "your-data: oracle constant"
+        "your-data: static",
+        "your-data: history",
+        "your-data: oracle constant",
     }
     assert all(run.info.status == "FINISHED" for run in runs)
     child = next(run for run in children if run.info.run_name == "your-data: history")
@@ -60,10 +62,10 @@ def test_the_main_job_prints_reports_and_says_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MARGINLAB_MLRUNS", str(tmp_path))
-    monkeypatch.setattr("research.main_job.MODELS", {"static, cross": StaticMargin(cross=True), "history": HistoricalVaR()})
+    few = {"static, cross": StaticMargin(cross=True), "history": HistoricalVaR()}
+    monkeypatch.setattr("research.main_job.MODELS", few)
     closes = garch_t(560, (0.02, 0.03), seed=4).history.to_frame()
-    closes.index = closes.index.strftime("%Y-%m-%d")
-    closes.to_csv(tmp_path / "prices.csv", index_label="date")
+    closes.to_csv(tmp_path / "prices.csv", index_label="date", date_format="%Y-%m-%d")
     said: list[str] = []
     prices = Prices((tmp_path / "prices.csv",), level=0.95)
     main_job(prices, jobs=1, as_json=False, track=False, out=None, say=said.append, command="marginlab test")

@@ -1,6 +1,8 @@
 """Does the one-pass tally give what a plain loop gives, hole by hole and thread by thread?"""
 
+import os
 import platform
+import signal
 from dataclasses import fields
 
 import numba
@@ -64,12 +66,14 @@ def assert_is_plain(loss: Floats, margin: Floats, es: Floats) -> None:
             assert getattr(told, name)[p] == pytest.approx(value, rel=1e-11, abs=1e-11, nan_ok=True), (name, p)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 5, 15, 16, 17, 33, 250])
+@pytest.mark.parametrize(
+    "rows", [0, 1, 2, 3, 4, 5, 15, 16, 17, 33, kernels.ROWS - 1, kernels.ROWS, kernels.ROWS + 1, 2 * kernels.ROWS + 5]
+)
 def test_every_length_gives_what_a_plain_loop_gives(rows: int) -> None:
     assert_is_plain(*panels(rows, 9, seed=rows))
 
 
-def test_more_portfolios_than_a_block_give_what_a_plain_loop_gives() -> None:
+def test_more_portfolios_than_a_tile_give_what_a_plain_loop_gives() -> None:
     assert_is_plain(*panels(20, kernels.WIDTH + 3))
 
 
@@ -86,7 +90,7 @@ def test_no_input_makes_it_differ_from_a_plain_loop(given_panels: Floats) -> Non
 
 def test_the_answer_is_the_same_to_the_bit_for_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "_ENOUGH_FOR_THREADS", 0)
-    loss, margin, es = panels(101, 2 * kernels.WIDTH + 50)
+    loss, margin, es = panels(kernels.ROWS + 9, kernels.WIDTH + 50)
     one, *others = (tally(loss, margin, LEVEL, es, threads=threads) for threads in (1, 2, 3, 7))
     alone = [tally(loss[:, [p]], margin[:, [p]], LEVEL, es[:, [p]]) for p in (0, kernels.WIDTH, loss.shape[1] - 1)]
     for field in fields(Tally):
@@ -155,9 +159,23 @@ def test_one_pair_added_by_the_plain_function_is_the_compiled_one() -> None:
         assert kernels.add_pair(start, *pair, 20.0) == kernels.add_pair.py_func(start, *pair, 20.0)  # type: ignore[attr-defined]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_process_starts_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_ENOUGH_FOR_THREADS", 0)
+    loss, margin, es = panels(8, 4)
+    tally(loss, margin, LEVEL, es, threads=2)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        tally(loss, margin, LEVEL, es, threads=2)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
 def test_the_division_by_expected_shortfall_takes_several_portfolios_at_once() -> None:
     # Compiled anew, for numba does not show the assembly of what it takes from its cache.
-    fresh = numba.njit(error_model="numpy")(kernels.add_block.py_func)  # type: ignore[attr-defined]
-    fresh(*panels(8, 4), 10.0, 0, 4, np.zeros((len(kernels._Running._fields), 4)))
+    fresh = numba.njit(error_model="numpy")(kernels.add_tile.py_func)  # type: ignore[attr-defined]
+    fresh(*panels(8, 4), 10.0, 0, 8, 0, 4, np.zeros((len(kernels._Running._fields), 4)))
     assert "divpd" in next(iter(fresh.inspect_asm().values()))

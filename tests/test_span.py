@@ -4,6 +4,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from data import Book, Coverage, Instrument, MarketHistory, ParameterError
+from data.compiled import plain
 from margin_models import SpanLike
 from margin_models.kernels.spreads import spread_credit
 from margin_models.span import credit_rates
@@ -66,7 +67,7 @@ def test_each_leg_is_used_once() -> None:
     risk, rate = np.array([[3.0, -2.0, -2.0]]), np.array([0.5, 0.4])
     # 2 of A against B at 0.5, then the 1 of A that is left against C at 0.4
     assert_allclose(spread_credit(risk, *pairs, rate), [2 * 2 * 0.5 + 2 * 1 * 0.4])
-    assert_allclose(spread_credit.py_func(risk, *pairs, rate), [2.8])
+    assert_allclose(plain(spread_credit)(risk, *pairs, rate), [2.8])
 
 
 @pytest.mark.parametrize("wrong", [{"cover": 1.5}, {"extreme": 0.5}, {"most_credit": -1.0}, {"scan_range": -0.1}])

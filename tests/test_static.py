@@ -48,7 +48,7 @@ def test_bad_parameters_and_short_windows_are_refused() -> None:
     history = market([-0.04, 0.01, 0.02, -0.01])
     with pytest.raises(HistoryError, match=r"needs 99 horizon returns, got 4"):
         StaticMargin().fit(history, Coverage(0.99))
-    with pytest.raises(ParameterError, match="must be >= 0, got -0.1"):
+    with pytest.raises(ParameterError, match=r"must be >= 0, got -0\.1"):
         StaticMargin(rate=-0.1).fit(history, Coverage())
     for tiers in (((0.0, 2.0),), ((10.0, 0.5),), ((10.0, 3.0), (20.0, 2.0))):
         with pytest.raises(ParameterError, match="tiers must rise"):

@@ -123,5 +123,6 @@ def test_every_default_model_runs_on_the_shortest_window_that_is_promised() -> N
     history = small_history()
     market = market_of(history, "mine")
     short = replace(market, refit_every=10**6, window=market_of(history.rows(0, 460), "x").window)
-    result = run_study(Study("short", (short,), {"boosted": MODELS["FHS, LightGBM"], "gjr": MODELS["FHS, GJR-t"]}), progress=False)
+    models = {"boosted": MODELS["FHS, LightGBM"], "gjr": MODELS["FHS, GJR-t"]}
+    result = run_study(Study("short", (short,), models), progress=False)
     assert np.isfinite(result.markets[0].comparison.to_frame()["mean_margin"]).all()

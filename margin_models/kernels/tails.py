@@ -63,7 +63,7 @@ def upper_tails(losses: Floats, level: float, quantile: Floats, beyond: Floats) 
     """
     portfolios, size = losses.shape
     position = min(max((size + 1) * level, 1.0), float(size))
-    lower = int(math.floor(position + 1e-9))
+    lower = math.floor(position + 1e-9)
     fraction = max(position - lower, 0.0)
     kept = size - lower + 1
     peaks = np.empty((size + CHUNK - 1) // CHUNK)

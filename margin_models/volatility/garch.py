@@ -143,7 +143,7 @@ class GarchVolatility(VolatilityForecaster):
         where = f"GARCH fit refused on {past!r}: {why}"
         if not self.fallback:
             raise ConvergenceError(where)
-        logging.getLogger("marginlab").warning("%s. EWMA(%s) stands in", where, EWMA_DECAY)
+        logging.getLogger("marginlab").info("%s. EWMA(%s) stands in", where, EWMA_DECAY)
 
 
 def mean_square(residuals: Floats) -> float:
