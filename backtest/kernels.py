@@ -137,7 +137,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):
-    pass; 0 and os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork copies the pool but not its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork copies the pool but not its threads
 
 
 def _told(sums: Floats, level: float, has_es: bool) -> Tally:

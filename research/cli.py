@@ -7,9 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -27,14 +26,6 @@ app = typer.Typer(
 data_app = typer.Typer(help="Samples, files and snapshots.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-
-class Stamped(str, Enum):
-    """What an intraday stamp is, where a file does not say."""
-
-    open = "open"
-    close = "close"
-
-
 Files = Annotated[
     list[Path] | None, typer.Option("--data", help="Your prices: one wide table of closes, or OHLCV files.")
 ]
@@ -44,7 +35,7 @@ Zone = Annotated[str | None, typer.Option("--tz", help="Zone of naive intraday s
 Calendar = Annotated[str | None, typer.Option(help="Session calendar of daily prices, e.g. NYSE.")]
 Missing = Annotated[bool, typer.Option("--allow-missing", help="Take blank cells for instants without a price.")]
 Defaults = Annotated[list[str] | None, typer.Option("--default", help="SYMBOL=DATE from which it is worthless.")]
-Label = Annotated[Stamped | None, typer.Option(help="What intraday stamps are, where the files do not say.")]
+Label = Annotated[Literal["open", "close"] | None, typer.Option(help="What intraday stamps are, if files do not say.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
 Level = Annotated[float, typer.Option(help="Share of losses that margin must cover.")]
 Horizon = Annotated[str | None, typer.Option(help="Margin period of risk: '8h', '1D', '2B'. One day if not given.")]
@@ -259,14 +250,13 @@ def _prices(
     calendar: str | None,
     missing: bool,
     default: list[str] | None,
-    label: Stamped | None,
+    label: Literal["open", "close"] | None,
     *asked: Any,
 ) -> "Prices":
     """Files and how they are read, and (level, horizon, window) where they are asked for."""
     from research.user_data import Prices
 
-    said = label.value if label else None
-    return Prices(tuple(files), clock, tz, calendar, missing, tuple(default or ()), said, *asked)
+    return Prices(tuple(files), clock, tz, calendar, missing, tuple(default or ()), label, *asked)
 
 
 def _forbid_without_data(*given: object) -> None:
