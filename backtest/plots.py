@@ -18,11 +18,12 @@ FAINT = "#5b6673"  # as quiet as text on white may be
 
 
 def _axes(ax: "Axes | None", width: float = 9.0, height: float = 3.2) -> "Axes":
-    from matplotlib.figure import Figure
-
     if ax is not None:
         return ax
-    return Figure(figsize=(width, height), layout="constrained").subplots()
+    # A figure of pyplot's own, because a notebook shows no other by itself.
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
 
 
 def plot_margin(run: "Replay", portfolio: str, ax: "Axes | None" = None) -> "Axes":

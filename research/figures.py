@@ -36,7 +36,7 @@ STRETCHES = 300  # a long series is told by the extremes of so many stretches
 _WIDTH = 10.4  # inches, of every figure, so that a page shows their letters alike
 _PANEL_STRETCHES, _PANEL_COLUMNS = 120, 4
 _LONGEST = 34  # characters of a name in a figure; the tables give it whole
-_CORNERS = ((6.0, 6.0), (-6.0, -6.0), (6.0, -6.0), (-6.0, 6.0))  # where numbers stand, so that neighbours do not meet
+_CORNERS = ((7.0, 7.0), (-7.0, -7.0), (9.0, -3.0), (-9.0, 3.0))  # where numbers stand, so that neighbours do not meet
 _BAR, _PERIOD = "#7b8794", "#f3efe2"
 _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
 _ABOVE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "frameon": False, "ncols": 4}
@@ -135,6 +135,8 @@ def crisis_svg(
         panels[0].set_ylim(0.0, 1.06 * max(_highest(ax) for ax in panels[: len(models)]))
         for ax in panels[len(models) :]:
             ax.set_axis_off()
+        for ax in panels[max(len(models) - columns, 0) : len(models)]:
+            ax.tick_params(labelbottom=True)  # also where the panel below is not used
         figure.supylabel("% of gross notional", fontsize=9)
 
     told = (
@@ -236,7 +238,10 @@ def _highest(ax: "Axes") -> float:
 def _number(ax: "Axes", dot: "Line2D", label: str, corner: tuple[float, float]) -> None:
     x, y = _point(dot)
     if x > 0 and y > 0:
-        ax.annotate(label, (x, y), corner, textcoords="offset points", ha="center", va="center", fontsize=8)
+        paper = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.4}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8, "bbox": paper}
+        dot.set_zorder(4)
+        ax.annotate(label, (x, y), corner, textcoords="offset points", **style)
 
 
 def _point(dot: "Line2D") -> tuple[float, float]:
@@ -251,7 +256,7 @@ def _near_the_dots(ax: "Axes", dots: Sequence["Line2D"]) -> None:
     for at, axis, limit in ((charged, ax.xaxis, ax.set_xlim), (lost, ax.yaxis, ax.set_ylim)):
         known = [value for value in at if value > 0]
         if known:
-            limit(min(known) / 2.5, max(known) * 2.5)
+            limit(min(known) / 1.6, max(known) * 1.6)
         _plain_log(axis)
 
 
@@ -260,7 +265,8 @@ def _plain_log(axis: "Axis") -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axis.get_view_interval()
-    within = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 12 * low else (1.0, 2.0, 5.0) if high < 2000 * low else (1.0,)
+    spans = high / low
+    within = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if spans < 20 else (1.0, 2.0, 5.0) if spans < 2000 else (1.0,)
     axis.set_major_locator(LogLocator(subs=within, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.6g}"))
     axis.set_minor_locator(NullLocator())

@@ -34,7 +34,7 @@ from research.study import Judged, StudyResult
 
 PERCENT = "\u00a0%"  # does not part from its number
 LOW_POWER, FAIR_POWER = 0.5, 0.8  # at twice the breach rate: below, "not rejected" is no evidence, or a weak one
-_CRISES_DRAWN, _BOOKS_SHOWN = 2, 4
+_CRISES_DRAWN, _BOOKS_SHOWN, _NOTES_SHOWN = 2, 4, 8
 
 
 def write_report(result: StudyResult, path: Path, *, command: str, code_version: str, date: str = "") -> Path:
@@ -81,6 +81,7 @@ def render(result: StudyResult, *, command: str, code_version: str, date: str = 
         size=SIZE,
         low_power=LOW_POWER,
         fair_power=FAIR_POWER,
+        notes_shown=_NOTES_SHOWN,
     )
     return figures.writable(page)
 
@@ -294,6 +295,7 @@ def coverage_verdict(run: Replay) -> dict[str, Any]:
         "breaches": int(breaches[middle]),
         "trials": int(trials[middle]),
         "expected": trials[middle] * rate,
+        "p_value": float(test.p_value[middle]),
         "p": p_in_words(float(test.p_value[middle])),
         "zone": str(light.zone[middle]),
         "zones": [int((light.zone == zone).sum()) for zone in ("green", "yellow", "red")],

@@ -40,6 +40,8 @@ def package(tmp_path: Path) -> Path:
     kernels = tmp_path / "margin_models" / "kernels"
     kernels.mkdir(parents=True)
     (tmp_path / "data").mkdir()
+    for folder in (tmp_path / "data", kernels.parent, kernels):
+        (folder / "__init__.py").touch()  # real packages, which come before the installed ones of the same name
     shutil.copy(data.compiled.__file__, tmp_path / "data" / "compiled.py")
     (kernels / "outer.py").write_text(CALLER)
     (kernels / "inner.py").write_text(INNER.format(factor=2.0))

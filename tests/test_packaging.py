@@ -66,7 +66,7 @@ def test_each_name_imports_from_this_checkout_when_standing_elsewhere(package: s
     assert Path(answer.stdout.strip()) == ROOT / package / "__init__.py"
 
 
-@pytest.mark.parametrize("package", PACKAGES[1:])
+@pytest.mark.parametrize("package", ["margin_models", "backtest", "research.main_job"])
 @pytest.mark.parametrize("foreign", ["data.py", "data/__init__.py"])
 def test_a_foreign_data_module_is_an_import_error_that_names_both(package: str, foreign: str, tmp_path: Path) -> None:
     stranger = tmp_path / foreign
