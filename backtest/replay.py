@@ -245,7 +245,7 @@ def _collect(fitted: MarginModel, notes: dict[str, int]) -> None:
     """Count what the parts of a fitted model say about fits they refused."""
     for part in (fitted, *(value for key, value in vars(fitted).items() if key.endswith("_"))):
         for symbol, reason in getattr(part, "failures_", {}).items():
-            note = f"{symbol}: {reason.split(':')[0]}"
+            note = f"{symbol}: {reason.partition(' (')[0]}"  # without the figures of one fit
             notes[note] = notes.get(note, 0) + 1
 
 
