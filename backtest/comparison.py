@@ -11,10 +11,9 @@ from tqdm.auto import tqdm
 
 from backtest.bootstrap import interval
 from backtest.closeout import LiquidationCost
-from backtest.equal_coverage import scaled_margin_draws
 from backtest.portfolios import Books, standard_books
 from backtest.replay import Replay, outcomes, replay
-from backtest.scores import Scorecard, by_book, dates_drawn, score
+from backtest.scores import Judgement, Scorecard, by_book, judge
 from data import Coverage, Floats, MarketHistory, ParameterError
 from margin_models import MarginModel
 
@@ -29,18 +28,24 @@ Periods = Mapping[str, tuple[str, str]]
 class Comparison:
     """Replays of several models over the same decisions, by the model's name.
 
-    `unranked` are models shown for orientation only (a rate known in hindsight, say).
+    `unranked` are models shown for orientation only (a rate known in hindsight, say). `judged` are judgements of the
+    same names, where they have been made already.
     """
 
     market: str
     replays: Mapping[str, Replay]
-    unranked: tuple[str, ...] = field(default=())
+    unranked: tuple[str, ...] = ()
+    judged: Mapping[str, Judgement] = field(default_factory=dict)
 
     @cached_property
+    def judgements(self) -> dict[str, Judgement]:
+        """A judgement a model, all on the same bootstrap dates."""
+        return {name: self.judged.get(name) or judge(run) for name, run in self.replays.items()}
+
+    @property
     def scores(self) -> dict[str, Scorecard]:
-        """A scorecard a model, all on the same bootstrap dates."""
-        draws = dates_drawn(next(iter(self.replays.values())))
-        return {name: score(run, draws) for name, run in self.replays.items()}
+        """A scorecard a model."""
+        return {name: judgement.card for name, judgement in self.judgements.items()}
 
     @cached_property
     def against_best(self) -> pd.DataFrame:
@@ -49,8 +54,7 @@ class Comparison:
         The interval is the spread of the ratio of the two ex-post figures on the same drawn dates, laid about the ratio
         of the walk-forward ones.
         """
-        draws = dates_drawn(next(iter(self.replays.values())))
-        drawn = {name: scaled_margin_draws(run, draws) for name, run in self.replays.items()}
+        drawn = {name: judgement.drawn for name, judgement in self.judgements.items()}
         ranked = {name: card.equal_margin for name, card in self.scores.items() if name not in self.unranked}
         best = min(ranked, key=lambda name: ranked[name] if np.isfinite(ranked[name]) else np.inf)
         rows = {}

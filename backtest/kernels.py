@@ -22,19 +22,21 @@ Counts = NDArray[np.int64]
 ROWS, WIDTH = 256, 512  # decisions and portfolios added up together; how a panel is cut does not depend on the threads
 _PADDED = WIDTH + 8  # sums a power of two apart would compete for the same lines of the cache
 _ROWS_A_LOGARITHM = 16  # a product of so many shortfalls within the bounds below neither over- nor underflows
+_BREACH = 2.0**26  # a breach in a sum that also counts decisions
 _LEAST_ES, _MOST_ES = 1e-15, 1e15
 _ENOUGH_FOR_THREADS = 200_000  # pairs; fewer are done before a thread has started
 
 
 class _Running(NamedTuple):
-    """Sums of one portfolio so far; whole numbers are kept as floats so that all fit one vector register."""
+    """Sums of one portfolio so far.
 
-    held: float
-    breaches: float
-    steps: float
-    into: float
-    out_of: float
-    stayed: float
+    The first three hold two counts each, decisions in units and breaches in units of 2**26, so that one addition does
+    for both: of all decisions, of those after one with a position, and of those after a breach.
+    """
+
+    all: float
+    after_any: float
+    after_breach: float
     gap: float
     shortfall: float
     peak: float
@@ -47,7 +49,6 @@ class _Running(NamedTuple):
 
 
 _SUMS = len(_Running._fields)
-_WHOLE = ("held", "breaches", "steps", "into", "out_of", "stayed", "fz_count")
 _PEAK, _FZ, _ES_PRODUCT, _WAS_HELD, _WAS_BREACH = (
     _Running._fields.index(name) for name in ("peak", "fz", "es_product", "was_held", "was_breach")
 )
@@ -126,8 +127,16 @@ def tally(loss: Floats, margin: Floats, level: float, es: Floats | None = None, 
 
 
 def _for_each(add: Callable[[tuple[int, int]], None], tiles: list[tuple[int, int]], threads: int) -> None:
-    for _ in map(add, tiles) if threads == 1 else _pool(threads).map(add, tiles):
-        pass
+    """Every thread takes each `threads`-th tile, this one too: to hand out tile after tile would cost more than it."""
+
+    def add_share(which: int) -> None:
+        for tile in tiles[which::threads]:
+            add(tile)
+
+    others = [_pool(threads - 1).submit(add_share, which) for which in range(1, threads)]
+    add_share(0)
+    for other in others:
+        other.result()
 
 
 @cache
@@ -142,22 +151,28 @@ if hasattr(os, "register_at_fork"):
 
 def _told(sums: Floats, level: float, has_es: bool) -> Tally:
     total = dict(zip(_Running._fields, sums, strict=True))
-    whole = {name: total[name].astype(np.int64) for name in _WHOLE}
-    count = whole["held"]
+    breaches, count = _two_counts(total["all"])
+    into, steps = _two_counts(total["after_any"])
+    stayed, out_of = _two_counts(total["after_breach"])
     return Tally(
         count=count,
-        breaches=whole["breaches"],
-        n00=whole["steps"] - whole["into"] - whole["out_of"] + whole["stayed"],
-        n01=whole["into"] - whole["stayed"],
-        n10=whole["out_of"] - whole["stayed"],
-        n11=whole["stayed"],
+        breaches=breaches,
+        n00=steps - into - out_of + stayed,
+        n01=into - stayed,
+        n10=out_of - stayed,
+        n11=stayed,
         pinball=_per(total["shortfall"] - (1.0 - level) * total["gap"], count),
         mean_shortfall=_per(total["shortfall"], count),
         peak_shortfall=total["peak"],
         mean_margin=_per(total["margin"], count),
         fz0_total=total["fz"] * has_es,
-        fz0_count=whole["fz_count"] * has_es,
+        fz0_count=total["fz_count"].astype(np.int64) * has_es,
     )
+
+
+def _two_counts(total: Floats) -> tuple[Counts, Counts]:
+    breaches, decisions = np.divmod(total.astype(np.int64), int(_BREACH))
+    return breaches, decisions
 
 
 def _per(total: Floats, count: Counts) -> Floats:
@@ -172,19 +187,17 @@ def add_pair(running: _Running, loss: float, margin: float, es: float, scale: fl
     """
     gap = loss - margin
     held = gap == gap
-    breach = 1.0 if gap > 0.0 else 0.0
     here = 1.0 if held else 0.0
+    breach = 1.0 if gap > 0.0 else 0.0
+    both = here + _BREACH * breach
     shortfall = gap if gap > 0.0 else 0.0
     scored = held & (margin > 0.0) & (es >= margin) & (es >= _LEAST_ES) & (es <= _MOST_ES)
     divisor = es if scored else 1.0
     fz = (scale * shortfall + margin) / divisor - 1.0
     return _Running(
-        held=running.held + here,
-        breaches=running.breaches + breach,
-        steps=running.steps + here * running.was_held,
-        into=running.into + breach * running.was_held,
-        out_of=running.out_of + here * running.was_breach,
-        stayed=running.stayed + breach * running.was_breach,
+        all=running.all + both,
+        after_any=running.after_any + both * running.was_held,
+        after_breach=running.after_breach + both * running.was_breach,
         gap=running.gap + (gap if held else 0.0),
         shortfall=running.shortfall + shortfall,
         peak=shortfall if shortfall > running.peak else running.peak,
@@ -213,9 +226,6 @@ def _load(state: Floats, j: int) -> _Running:
         state[9, j],
         state[10, j],
         state[11, j],
-        state[12, j],
-        state[13, j],
-        state[14, j],
     )
 
 
@@ -235,9 +245,6 @@ def _store(state: Floats, j: int, running: _Running) -> None:
         state[9, j],
         state[10, j],
         state[11, j],
-        state[12, j],
-        state[13, j],
-        state[14, j],
     ) = running
 
 
@@ -248,15 +255,17 @@ def _part_of(panel: Floats, row: int, end: int, first: int, stop: int, blank: Fl
 
 
 @compiled
-def _four_rows(
-    panel: Floats, row: int, end: int, first: int, stop: int, blank: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Columns [first, stop) of four rows from `row` on."""
+def _eight_rows(panel: Floats, row: int, end: int, first: int, stop: int, blank: Floats) -> tuple[Floats, ...]:
+    """Columns [first, stop) of eight rows from `row` on."""
     return (
         _part_of(panel, row, end, first, stop, blank),
         _part_of(panel, row + 1, end, first, stop, blank),
         _part_of(panel, row + 2, end, first, stop, blank),
         _part_of(panel, row + 3, end, first, stop, blank),
+        _part_of(panel, row + 4, end, first, stop, blank),
+        _part_of(panel, row + 5, end, first, stop, blank),
+        _part_of(panel, row + 6, end, first, stop, blank),
+        _part_of(panel, row + 7, end, first, stop, blank),
     )
 
 
@@ -266,8 +275,8 @@ def add_tile(
 ) -> None:
     """Fill columns [first, stop) of `sums` (fields, P), at most WIDTH of them, from rows [start, end) of (R, P) panels.
 
-    The inner loop runs across portfolios, so that it vectorises without reordering any sum. Four decisions are added at
-    a visit, because the sums would otherwise cost more memory traffic than the panels.
+    The inner loop runs across portfolios, so that it vectorises without reordering any sum. Eight decisions are added
+    at a visit, because the sums would otherwise cost more memory traffic than the panels.
     """
     state = np.zeros((_SUMS, _PADDED))
     state[_ES_PRODUCT] = 1.0
@@ -278,18 +287,22 @@ def add_tile(
             before = loss[start - 1, first + j] - margin[start - 1, first + j]
             state[_WAS_HELD, j] = 1.0 if before == before else 0.0
             state[_WAS_BREACH, j] = 1.0 if before > 0.0 else 0.0
-    for row in range(start, end, 4):
-        l0, l1, l2, l3 = _four_rows(loss, row, end, first, stop, blank)
-        m0, m1, m2, m3 = _four_rows(margin, row, end, first, stop, blank)
-        e0, e1, e2, e3 = _four_rows(es, row, end, first, stop, blank)
+    for row in range(start, end, 8):
+        l0, l1, l2, l3, l4, l5, l6, l7 = _eight_rows(loss, row, end, first, stop, blank)
+        m0, m1, m2, m3, m4, m5, m6, m7 = _eight_rows(margin, row, end, first, stop, blank)
+        e0, e1, e2, e3, e4, e5, e6, e7 = _eight_rows(es, row, end, first, stop, blank)
         for j in range(width):
             running = _load(state, j)
             running = add_pair(running, l0[j], m0[j], e0[j], scale)
             running = add_pair(running, l1[j], m1[j], e1[j], scale)
             running = add_pair(running, l2[j], m2[j], e2[j], scale)
             running = add_pair(running, l3[j], m3[j], e3[j], scale)
+            running = add_pair(running, l4[j], m4[j], e4[j], scale)
+            running = add_pair(running, l5[j], m5[j], e5[j], scale)
+            running = add_pair(running, l6[j], m6[j], e6[j], scale)
+            running = add_pair(running, l7[j], m7[j], e7[j], scale)
             _store(state, j, running)
-        if (row + 4 - start) % _ROWS_A_LOGARITHM == 0 or row + 4 >= end:
+        if (row + 8 - start) % _ROWS_A_LOGARITHM == 0 or row + 8 >= end:
             for j in range(width):
                 state[_FZ, j] += log(state[_ES_PRODUCT, j])
                 state[_ES_PRODUCT, j] = 1.0

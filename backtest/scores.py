@@ -142,12 +142,23 @@ def _kupiec_p(trial: Tally, level: float) -> Floats:
     return p_value
 
 
-def score(replay: Replay, draws: NDArray[np.int64] | None = None) -> Scorecard:
-    """Judge one replay.
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """A scorecard, and the margin at equal coverage on each bootstrap draw of the dates, (B,)."""
 
-    `draws` are bootstrap draws of its decisions (`dates_drawn`), for who scores several models on the same dates.
-    """
-    draws = dates_drawn(replay) if draws is None else draws
+    card: Scorecard
+    drawn: Floats
+
+
+def score(replay: Replay) -> Scorecard:
+    """Judge one replay."""
+    return judge(replay).card
+
+
+def judge(replay: Replay) -> Judgement:
+    """Judge one replay, and keep what a comparison with others over the same decisions needs: the dates are paired."""
+    draws = dates_drawn(replay)
+    drawn = scaled_margin_draws(replay, draws)
     level, live = replay.coverage.level, replay.live
     whole = tally(replay.loss, replay.initial, level)
     trial = tally(replay.loss[replay.disjoint], replay.initial[replay.disjoint], level)
@@ -156,7 +167,7 @@ def score(replay: Replay, draws: NDArray[np.int64] | None = None) -> Scorecard:
     margin = mean_or_nan(np.where(live, replay.initial, np.nan))
     bare = live & (replay.initial <= FLOOR) & (replay.loss > FLOOR)
     low, high = interval(_coverage_draws(replay, draws))
-    return Scorecard(
+    card = Scorecard(
         coverage=1.0 - whole.breaches.sum() / whole.count.sum(),
         coverage_low=low,
         coverage_high=high,
@@ -168,7 +179,7 @@ def score(replay: Replay, draws: NDArray[np.int64] | None = None) -> Scorecard:
         books_rejected=mean_or_nan(np.where(np.isfinite(p_value), p_value < 0.05, np.nan)),
         mean_margin=margin,
         capital_efficiency=1.0 / margin if margin > 0 else float("nan"),
-        **_equal_scores(at_equal_coverage(replay), scaled_margin_draws(replay, draws)),
+        **_equal_scores(at_equal_coverage(replay), drawn),
         mean_shortfall=mean_or_nan(replay.shortfall),
         peak_shortfall=float(np.nanmax(replay.shortfall)),
         pinball=float((whole.pinball * whole.count)[whole.count > 0].sum() / whole.count.sum()),
@@ -179,6 +190,7 @@ def score(replay: Replay, draws: NDArray[np.int64] | None = None) -> Scorecard:
         decisions=float(len(replay.time)),
         skipped=float(replay.skipped),
     )
+    return Judgement(card, drawn)
 
 
 def _equal_scores(equal: EqualCoverage, drawn: Floats) -> dict[str, float]:

@@ -13,6 +13,7 @@ from backtest.comparison import Comparison, Periods, named
 from backtest.equal_coverage import oracle_constant
 from backtest.portfolios import Books, standard_books
 from backtest.replay import Outcome, Replay, outcomes, replay
+from backtest.scores import Judgement, judge
 from data import Coverage, MarketHistory
 from data.snapshot import content_hash
 from margin_models import MarginModel
@@ -97,9 +98,9 @@ def _lose(task: _Task) -> Outcome:
     return outcomes(task.history, task.books, plan.coverage, window=plan.window, every=plan.every, cost=task.cost)
 
 
-def _charge(task: _Task) -> Replay:
+def _charge(task: _Task) -> tuple[Replay, Judgement]:
     plan = task.market
-    return replay(
+    run = replay(
         task.model,
         task.history,
         task.books,
@@ -109,6 +110,7 @@ def _charge(task: _Task) -> Replay:
         outcome=task.outcome,
         name=task.name,
     )
+    return run, judge(run)
 
 
 def run_study(study: Study, *, jobs: int = 1, progress: bool = True) -> StudyResult:
@@ -151,9 +153,10 @@ def run_study(study: Study, *, jobs: int = 1, progress: bool = True) -> StudyRes
     return StudyResult(study, judged, time.perf_counter() - started)
 
 
-def _compared(market: Market, replays: list[Replay], oracle: str | None) -> Comparison:
+def _compared(market: Market, told: list[tuple[Replay, Judgement]], oracle: str | None) -> Comparison:
     """The comparison of one market, the hindsight rate beside the ranked models."""
-    runs = {one.model: one for one in replays}
+    runs = {run.model: run for run, _ in told}
+    judged = {run.model: judgement for run, judgement in told}
     if oracle is None:
-        return Comparison(market.title, runs)
-    return Comparison(market.title, {**runs, ORACLE: oracle_constant(runs[oracle], ORACLE)}, (ORACLE,))
+        return Comparison(market.title, runs, judged=judged)
+    return Comparison(market.title, {**runs, ORACLE: oracle_constant(runs[oracle], ORACLE)}, (ORACLE,), judged)
