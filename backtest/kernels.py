@@ -102,13 +102,15 @@ def tally(loss: Floats, margin: Floats, level: float, es: Floats | None = None, 
     Raises
     ------
     ParameterError
-        Where shapes differ or are not (R, P), or the level is not within (0, 1).
+        Where shapes differ or are not (R, P), the level is not within (0, 1), or threads are fewer than 1.
     """
     shapes = [panel.shape for panel in (loss, margin, es) if panel is not None]
     if loss.ndim != 2 or len(set(shapes)) > 1:
         raise ParameterError(f"loss, margin and es must be (R, P) alike, got {shapes}")
     if not 0.0 < level < 1.0:
         raise ParameterError(f"level must lie within (0, 1), got {level}. Typical values: 0.95-0.999.")
+    if threads is not None and threads < 1:
+        raise ParameterError(f"threads must be >= 1, got {threads}")
     losses, margins = np.ascontiguousarray(loss, np.float64), np.ascontiguousarray(margin, np.float64)
     tails = margins if es is None else np.ascontiguousarray(es, np.float64)
     rows, portfolios = loss.shape

@@ -22,16 +22,17 @@ def record(result: StudyResult, tracker: Tracker, report: Path, command: str) ->
     """Record the study, and return where the parent run can be looked at.
 
     A child holds the model's parameters, its scores, a figure and its margins; the parent the tables, the report, the
-    frontiers, and the losses that all children of a market share.
+    figures, and the losses that all children of a market share.
     """
     hashes = {f"data.{judged.market.name}": judged.data_hash for judged in result.markets}
     parameters = {"study": result.study.name, "command": command, **_plan(result)}
     with tracker.comparison(EXPERIMENT, result.study.name, parameters, hashes) as parent:
         for judged in result.markets:
             _record_market(parent, judged, result)
-        frontiers = {
-            f"figures/frontier-{judged.market.name}.svg": figures.frontier_svg(judged.comparison).encode()
+        drawn = {
+            f"figures/{name}-{judged.market.name}.svg": draw(judged.comparison).encode()
             for judged in result.markets
+            for name, draw in (("frontier", figures.frontier_svg), ("ranking", figures.ranking_svg))
         }
         tables = {
             f"tables/{judged.market.name}.csv": judged.comparison.to_frame().to_csv().encode()
@@ -42,7 +43,7 @@ def record(result: StudyResult, tracker: Tracker, report: Path, command: str) ->
             for judged in result.markets
         }
         files: dict[str, Artifact] = {"report.html": report, "comparison.json": as_json(result).encode()}
-        for kind in (frontiers, tables, losses):
+        for kind in (drawn, tables, losses):
             files.update(kind)
         parent.log({"seconds": result.seconds}, files)
         return parent.url

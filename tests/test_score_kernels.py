@@ -153,8 +153,13 @@ def test_wrong_shapes_and_levels_are_refused(loss: Floats, margin: Floats, level
         tally(loss, margin, level)
 
 
+def test_fewer_threads_than_one_are_refused() -> None:
+    with pytest.raises(ParameterError, match="threads must be >= 1, got 0"):
+        tally(np.ones((3, 2)), np.ones((3, 2)), LEVEL, threads=0)
+
+
 def test_one_pair_added_by_the_plain_function_is_the_compiled_one() -> None:
-    start = kernels._Running(*np.linspace(0.5, 1.5, 15).tolist())
+    start = kernels._Running(*np.linspace(0.5, 1.5, len(kernels._Running._fields)).tolist())
     for pair in ((3.0, 2.0, 2.5), (1.0, 2.0, 1.5), (np.nan, 2.0, 2.5), (1.0, 0.0, 0.0)):
         assert kernels.add_pair(start, *pair, 20.0) == kernels.add_pair.py_func(start, *pair, 20.0)  # type: ignore[attr-defined]
 
