@@ -39,9 +39,6 @@ ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
-# MLflow's own page opens on runs and metrics, not on language-model traces.
-_KIND = {"mlflow.experimentKind": "custom_model_development"}
-
 
 class Tracker(Protocol):
     """Somewhere runs can go: five primitives, from which comparisons and recovery follow."""
@@ -289,9 +286,10 @@ class MlflowTracker(Tracker):
     def _new_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
+        kind = {"mlflow.experimentKind": "custom_model_development"}  # or its page opens on language-model traces
         location = (self.artifacts / records.folder_name(name)).as_uri() if _is_database(self.uri) else None
         try:
-            return str(self.client.create_experiment(name, location, tags=_KIND))
+            return str(self.client.create_experiment(name, location, tags=kind))
         except MlflowException:
             found = self.client.get_experiment_by_name(name)
             if found is None:
