@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from backtest.closeout import LiquidationCost
 from backtest.portfolios import Books, standard_books
 from backtest.replay import Replay, outcomes, replay
 from backtest.scores import Judgement, Scorecard, by_book, judge
-from data import Coverage, Floats, MarketHistory, ParameterError
+from data import Coverage, MarketHistory, ParameterError
 from margin_models import MarginModel
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         table = self.summary().to_html(float_format="{:.3f}".format)
-        return f"<p>{self.market}: margin in percent of gross notional</p>{table}"
+        return f"<p>{escape(self.market)}: margin in percent of gross notional</p>{table}"
 
     def plot_frontier(self, ax: "Axes | None" = None) -> "Axes":
         """Mean shortfall against mean margin as each model is scaled up and down."""
@@ -142,13 +143,6 @@ def _through(run: Replay, inside: np.ndarray) -> dict[str, float]:
         "mean shortfall": float(np.nanmean(run.shortfall[inside])),
         "peak shortfall": float(np.nanmax(run.shortfall[inside])),
     }
-
-
-def frontier(run: Replay, multiples: Floats) -> tuple[Floats, Floats]:
-    """Mean margin and mean shortfall as a replay's margin is scaled by each multiple, two arrays like `multiples`."""
-    margin = np.where(run.live, run.initial, np.nan)
-    shortfall = np.array([np.nanmean(np.maximum(run.loss - k * run.initial, 0.0)) for k in multiples])
-    return np.nanmean(margin) * multiples, shortfall
 
 
 def named(models: Models) -> dict[str, MarginModel]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from backtest.scores import frontier
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -42,8 +44,6 @@ def plot_margin(run: "Replay", portfolio: str, ax: "Axes | None" = None) -> "Axe
 
 def plot_frontier(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
     """Mean shortfall against mean margin as each model is scaled; the dot is the margin as charged."""
-    from backtest.comparison import frontier
-
     ax = _axes(ax, 8.0, 5.0)
     multiples = np.linspace(0.3, 2.5, 45)
     for name, run in comparison.replays.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -94,10 +95,21 @@ class Replay:
         span = f"{str(self.time[0])[:10]}..{str(self.time[-1])[:10]}"
         return f"Replay({self.model}: {len(self.time)} decisions, {len(self.portfolios)} portfolios, {span})"
 
-    def _repr_html_(self) -> str:
-        from backtest.scores import score
+    def summary(self) -> pd.DataFrame:
+        """One row a portfolio: decisions with a position, breaches, mean margin, mean and peak shortfall."""
+        held, short = self.live, np.where(self.live, self.shortfall, 0.0)
+        count = held.sum(axis=0)
+        columns = {
+            "decisions": count,
+            "breaches": (short > 0).sum(axis=0),
+            "mean margin": np.where(held, self.initial, 0.0).sum(axis=0) / np.maximum(count, 1),
+            "mean shortfall": short.sum(axis=0) / np.maximum(count, 1),
+            "peak shortfall": short.max(axis=0),
+        }
+        return pd.DataFrame(columns, index=pd.Index(self.portfolios, name="portfolio"))
 
-        return f"<p>{repr(self).replace('<', '&lt;')}</p>{score(self)._repr_html_()}"
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self))}</p>{self.summary().to_html(max_rows=20, float_format='{:.5f}'.format)}"
 
 
 def decisions(history: MarketHistory, window: int, coverage: Coverage, every: int = 1) -> tuple[Rows, int]:

@@ -214,3 +214,10 @@ def _coverage_draws(replay: Replay, draws: NDArray[np.int64]) -> Floats:
     held = replay.live.sum(axis=1)
     covered = (replay.live & ~(replay.loss > replay.initial)).sum(axis=1)
     return np.asarray((draws @ covered) / np.maximum(draws @ held, 1))
+
+
+def frontier(run: Replay, multiples: Floats) -> tuple[Floats, Floats]:
+    """Mean margin and mean shortfall as a replay's margin is scaled by each multiple, two arrays like `multiples`."""
+    margin = np.where(run.live, run.initial, np.nan)
+    shortfall = np.array([np.nanmean(np.maximum(run.loss - k * run.initial, 0.0)) for k in multiples])
+    return np.nanmean(margin) * multiples, shortfall

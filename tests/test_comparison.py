@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from backtest import LiquidationCost, compare, standard_books
-from backtest.comparison import default_coverage, default_window, frontier, named
+from backtest.comparison import default_coverage, default_window, named
 from backtest.plots import plot_margin
+from backtest.scores import frontier
 from data import Book, Coverage, Floats, MarketHistory, ParameterError
 from data.sources.synthetic import garch_t
 from margin_models import CorrelationVaR, HistoricalVaR, MarginModel, StaticMargin

@@ -119,6 +119,22 @@ def test_one_book_over_time_is_a_table() -> None:
     with pytest.raises(ParameterError, match="no portfolio 'nobody'"):
         told.book("nobody")
     assert "2 decisions" in repr(told)
+    summary = told.summary()
+    assert summary["breaches"].tolist() == [1, 1]
+    assert_allclose(summary["peak shortfall"], [0.13, 0.23])
+    assert_allclose(summary["mean margin"], 0.07)
+    assert (
+        "&lt;"
+        in replay(
+            StaticMargin(rate=0.1),
+            market([0.1, -0.2, 0.3]),
+            book_of(1.0),
+            Coverage(),
+            window=2,
+            refit_every=1,
+            name="<b>",
+        )._repr_html_()
+    )
 
 
 def test_standard_books_replay_without_a_warning_on_one_underlying() -> None:
