@@ -68,7 +68,10 @@ def refuse_bad_stamps(time: Stamps, source: str) -> None:
     if not len(time):
         raise DataError(f"{source}: at least one row is needed, got none")
     step = np.diff(time)
-    for wrong, word in ((step == np.timedelta64(0), "duplicate"), (step < np.timedelta64(0), "out of order")):
+    for wrong, word in (
+        (step == np.timedelta64(0, "ns"), "duplicate"),
+        (step < np.timedelta64(0, "ns"), "out of order"),
+    ):
         rows = np.flatnonzero(wrong) + 1
         if rows.size:
             raise DataError(

@@ -243,7 +243,7 @@ def _ended(history: MarketHistory, said: Label | None) -> MarketHistory:
         return history
     step = _DAY if history.clock.by_session else plain_span(history.clock.step, "clock")
     end = history.time + step if said == "open" else history.time
-    whole_days = step % _DAY == np.timedelta64(0) and (end == end.astype("datetime64[D]")).all()
+    whole_days = step % _DAY == np.timedelta64(0, "ns") and (end == end.astype("datetime64[D]")).all()
     return replace(history, time=end - _DAY if whole_days else end)
 
 
@@ -307,7 +307,7 @@ def _common_clock(parts: Sequence[_Part]) -> Clock:
                 f"expected stamps of one kind, got {mute.file}, whose time column does not say whether it opens or "
                 f"ends a bar, beside {plain.file}, which does: pass label='open' or label='close'"
             )
-        if (part.history.time[0] - first.history.time[0]) % first.step != np.timedelta64(0):
+        if (part.history.time[0] - first.history.time[0]) % first.step != np.timedelta64(0, "ns"):
             got = f"{part.history.time[0]} in {part.file}, {first.history.time[0]} in {first.file}"
             raise DataError(f"expected rows at the same times of day, got {got}")
     clocks = {part.history.clock for part in parts}
