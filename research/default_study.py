@@ -104,7 +104,7 @@ def default_study() -> Study:
         partial(_sample, "us-stocks"),
         Coverage(0.99, "1B"),
         window=750,
-        refit_every=126,
+        refit_every=252,
         books=_stock_books,
         crises=STOCK_CRISES,
         remarks="Adjusted closes of companies that survived to 2022: losses are understated (survivorship).",
