@@ -83,7 +83,7 @@ def default_study() -> Study:
         partial(_sample, "coins-hourly"),
         Coverage(0.99, "1D"),
         window=75 * 24,
-        refit_every=14 * 24 // 4,
+        refit_every=28 * 24 // 4,
         every=4,
         crises=COIN_CRISES,
         remarks="BTC, ETH, LTC, XRP, EOS. Margin is set every four hours; horizons of 24 hours overlap.",
