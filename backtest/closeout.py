@@ -57,16 +57,17 @@ def closeout(
     """
     steps = history.steps(coverage)
     first, last = row + 1, row + steps + 1
-    gain = _contract_gains(book, history, row, first, last)
-    loss = -(gain @ book.quantity.T).T if isinstance(book.quantity, np.ndarray) else -(book.quantity @ gain.T)
-    portfolio, _, notional = book.positions(history.at(row))
     rate = history.rates(np.arange(row, last))
-    # Positions are closed at the later price, but the cost is charged on the notional that was margined.
-    exit_cost = np.bincount(portfolio, cost.of(notional), minlength=len(book.portfolios)) * rate[0]
+    gain = _contract_gains(book, history, row, first, last)
+    # A price missing on the way blanks the row for the books that hold it, and for no other.
+    missing = np.asarray(book.size @ np.isnan(gain).T.astype(np.float64)) > 0
+    loss = np.where(missing, np.nan, -np.asarray(book.quantity @ np.nan_to_num(gain).T))
+    portfolio, _, notional = book.positions(history.at(row))
+    # Positions are closed at the later price, but the cost is charged on the notional that was margined, in USD.
+    exit_cost = np.bincount(portfolio, cost.of(notional * rate[0]), minlength=len(book.portfolios))
     swing = _adverse_swing(book, history, row, first, last)
-    with np.errstate(invalid="ignore"):
-        ends = (loss + exit_cost[:, None]) / rate[1:]
-        worst = np.nanmax((loss + swing + exit_cost[:, None]) / rate[1:], axis=1)
+    ends = (loss + exit_cost[:, None]) / rate[1:]
+    worst = np.fmax.reduce((loss + swing + exit_cost[:, None]) / rate[1:], axis=1)
     return np.asarray(ends[:, -1]), np.maximum(worst, ends[:, -1])
 
 

@@ -15,6 +15,7 @@ from backtest.replay import Bools, Replay
 from data import Floats
 from margin_models.kernels.tails import needed, supports, upper_quantile
 
+_TAIL = 10.0  # times the tail probability
 FLOOR = 1e-6  # margin per unit of gross notional below which a ratio would be float noise of a hedged book
 
 
@@ -79,8 +80,9 @@ def scaled_margin_draws(replay: Replay, draws: NDArray[np.int64]) -> Floats:
     ratio = replay.loss[eligible] / replay.initial[eligible]
     row = np.nonzero(eligible)[0]
     order = np.argsort(-ratio, kind="stable")
-    tail = order[: max(len(order) // 4, min(len(order), 2 * needed(replay.coverage.level)))]
-    # The pool counts every pair, but only its upper part has to be walked to find the quantile.
+    # The pool counts every pair, but only its upper part has to be walked to find the quantile: a draw may hold several
+    # times as much of the tail as the sample, and hardly ever more.
+    tail = order[: int(_TAIL * (1.0 - replay.coverage.level) * len(order)) + 2 * needed(replay.coverage.level)]
     scale = drawn_quantile(ratio[tail], row[tail], eligible.sum(axis=1), draws, replay.coverage.level)
     held = np.where(replay.live, replay.initial, 0.0).sum(axis=1)
     return np.asarray(np.maximum(scale, 0.0) * (draws @ held) / (draws @ replay.live.sum(axis=1)))

@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 from backtest.portfolios import Books
 from backtest.replay import charges
 from data import Coverage, Floats, HistoryError, MarginlabError, MarketHistory
+from data.history import PANELS
 from margin_models import MarginModel
 
-PANELS = ("spot", "high", "low", "volume", "funding", "marks")
 _FEATURES = ("volume", "funding")
 Rewriting = Callable[[MarketHistory, int], MarketHistory]
 
@@ -30,7 +30,6 @@ class Audit:
 
     model: str
     rows: int
-    rewritings: tuple[str, ...]
     leaks: tuple[str, ...]
 
     @property
@@ -124,18 +123,20 @@ def audit(
 ) -> Audit:
     """Charge the last `rows` rows before a cut, refitting on each, under every rewriting of what follows the cut.
 
-    The cut lies two horizons, or a tenth of the history, before its end, whichever is more. HistoryError where the
-    history is too short for the window, the rows and a future.
+    The cut is the newest row with every price at least two horizons, or a tenth of the history, before its end: only
+    the row at the cut itself can betray a leak of one row. HistoryError where the history is too short for the window,
+    the rows and a future.
     """
     future = max(2 * history.steps(coverage), len(history) // 10)
-    cut = len(history) - 1 - future
-    chosen = list(range(cut - rows + 1, cut + 1))
-    if chosen[0] + 1 < window:
+    priced = np.flatnonzero(np.isfinite(history.spot).all(axis=1))
+    known = priced[(priced >= window - 1) & (priced < len(history) - future)][-rows:].tolist()
+    if len(known) < rows:
         raise HistoryError(
-            f"an audit needs window + rows + future = {window} + {rows} + {future} rows, got {len(history)}"
+            f"an audit needs window + rows + future = {window} + {rows} + {future} rows, got {len(history)}, "
+            f"of which {len(priced)} have every price"
         )
+    cut = known[-1]
     history = _holed(history.valued_in(coverage.numeraire), cut)
-    known = [row for row in chosen if np.isfinite(history.spot[row]).all()]
 
     def margins(market: MarketHistory) -> Floats:
         with threadpool_limits(1):
@@ -148,7 +149,7 @@ def audit(
         return _difference(honest, lambda: margins(rewrite(history, cut)), history, known)
 
     leaks = [f"{word}: {difference}" for word, rewrite in REWRITINGS.items() if (difference := found(rewrite))]
-    return Audit(name or repr(model), len(known), tuple(REWRITINGS), tuple(leaks))
+    return Audit(name or repr(model), len(known), tuple(leaks))
 
 
 def _difference(honest: Floats, again: Callable[[], Floats], history: MarketHistory, rows: Sequence[int]) -> str:

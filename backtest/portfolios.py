@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from scipy import sparse
 
-from data import Book, BookRecipe, DataError, Floats, Instrument, MarketState
+from data import Book, BookRecipe, DataError, Floats, Instrument, MarketHistory, MarketState
 
 MOST_PAIRS = 20
 Holdings = dict[str, dict[str, float]]
@@ -20,6 +20,10 @@ class Books(Protocol):
     @property
     def portfolios(self) -> tuple[str, ...]:
         """P names."""
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """N contracts that may be held."""
 
     def at(self, state: MarketState) -> Book:
         """The book at unit gross notional now."""
@@ -40,10 +44,15 @@ class Joined:
         """Every part's portfolios, in order."""
         return tuple(name for part in self.parts for name in part.portfolios)
 
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Every part's instruments; one that two parts share appears once."""
+        return tuple(dict.fromkeys(instrument for part in self.parts for instrument in part.instruments))
+
     def at(self, state: MarketState) -> Book:
         """One book of all instruments; an instrument two parts share appears once."""
         books = [part.at(state) for part in self.parts]
-        instruments = tuple(dict.fromkeys(i for book in books for i in book.instruments))
+        instruments = self.instruments
         place = {instrument: n for n, instrument in enumerate(instruments)}
         blocks = []
         for book in books:
@@ -133,3 +142,11 @@ def standard_books(
     return BookRecipe.of(
         listed_instruments(underlyings, inverse), holdings | market_makers(underlyings, makers, seed, inverse)
     )
+
+
+def default_books(history: MarketHistory) -> BookRecipe:
+    """The standard books of a market, with coin-settled contracts only where it trades around the clock.
+
+    A market that counts sessions lists none: nobody posts shares against a contract on the same share.
+    """
+    return standard_books(history.underlyings, inverse=not history.clock.by_session)

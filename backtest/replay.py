@@ -29,6 +29,7 @@ class Outcome:
     out for a hole at either end.
     """
 
+    coverage: Coverage
     rows: Rows
     time: Stamps
     end: Stamps
@@ -112,8 +113,12 @@ class Replay:
         return f"<p>{escape(repr(self))}</p>{self.summary().to_html(max_rows=20, float_format='{:.5f}'.format)}"
 
 
-def decisions(history: MarketHistory, window: int, coverage: Coverage, every: int = 1) -> tuple[Rows, int]:
+def decisions(
+    history: MarketHistory, books: Books, window: int, coverage: Coverage, every: int = 1
+) -> tuple[Rows, int]:
     """Rows with `window` rows up to and including them, a whole horizon ahead and every price known at both ends.
+
+    Every price is that of every underlying, and the mark of every listed instrument that the books may hold.
 
     Each `every`-th of them is taken, and how many of these were skipped for a hole is told. HistoryError where none is
     left, ParameterError where `every` is below 1.
@@ -129,7 +134,8 @@ def decisions(history: MarketHistory, window: int, coverage: Coverage, every: in
     rows = np.arange(window - 1, len(history) - ahead, every)
     known: Bools = np.asarray(np.isfinite(history.spot).all(axis=1))
     if history.marks is not None:
-        known &= np.isfinite(history.marks).all(axis=1)
+        held = {instrument.symbol for instrument in books.instruments}
+        known &= np.isfinite(history.marks[:, [symbol in held for symbol in history.listed]]).all(axis=1)
     chosen = rows[known[rows] & known[rows + ahead]]
     if not chosen.size:
         raise HistoryError(f"no decision has every price at both ends: all {len(rows)} were skipped")
@@ -150,7 +156,7 @@ def outcomes(
     Books are rebuilt to unit gross notional at each decision, from what is known then.
     """
     history, source = history.valued_in(coverage.numeraire), joined(books)
-    rows, skipped = decisions(history, window, coverage, every)
+    rows, skipped = decisions(history, source, window, coverage, every)
     loss, worst = np.empty((2, len(rows), len(source.portfolios)))
     for step, row in enumerate(rows.tolist()):
         state = history.at(row)
@@ -160,7 +166,7 @@ def outcomes(
         end, along = closeout(book, history, row, coverage, cost or LiquidationCost())
         loss[step], worst[step] = end * unit, along * unit
     ends = history.time[rows + history.steps(coverage)]
-    return Outcome(rows, history.time[rows], ends, source.portfolios, loss, worst, skipped)
+    return Outcome(coverage, rows, history.time[rows], ends, source.portfolios, loss, worst, skipped)
 
 
 def charges(
@@ -223,7 +229,11 @@ def replay(
         If the history is too short for the window and the horizon.
     ModelError
         If the model returns a margin that is NaN, infinite, negative or of the wrong shape.
+    ParameterError
+        If an outcome is given that was told for another coverage or other books.
     """
+    if outcome is not None and (outcome.coverage, outcome.portfolios) != (coverage, joined(books).portfolios):
+        raise ParameterError(f"the outcome was told for {outcome.coverage} and other books, asked is {coverage}")
     told = outcome or outcomes(history, books, coverage, window=window, every=every, cost=cost)
     initial, maintenance = np.empty((2, *told.loss.shape))
     notes: dict[str, int] = {}

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 MOST_HOLES = 1000  # rows a stamp: a grid with more is a clock misread, and would fill the memory
 _PER_UNDERLYING = ("spot", "high", "low", "volume", "funding")
+PANELS = (*_PER_UNDERLYING, "marks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class MarketHistory:
     Raises
     ------
     DataError
-        If a panel has the wrong shape or a price is negative or infinite.
+        If a panel has the wrong shape, or a price, high, low or mark is negative or infinite, or back from zero.
     HistoryError
         If an instant is off the clock.
     """
@@ -88,7 +89,12 @@ class MarketHistory:
         object.__setattr__(self, "fx", {name: _sealed(rate, (size,), f"fx[{name}]") for name, rate in self.fx.items()})
         if not np.array_equal(self.time, self.clock.grid(self.time[0], self.time[-1]) if size else self.time):
             raise HistoryError(f"time must be every instant of the clock {self.clock.step!r}, got {_first_gap(self)}")
-        refuse_bad_prices(self.spot, self.time, self.underlyings, "spot")
+        for name in ("spot", "high", "low"):
+            panel = getattr(self, name)
+            if panel is not None:
+                refuse_bad_prices(panel, self.time, self.underlyings, name, stated=self.underlyings)
+        if self.marks is not None:
+            refuse_bad_prices(self.marks, self.time, self.listed, "marks", stated=self.listed)
 
     def _seal(self, name: str, shape: tuple[int, ...]) -> None:
         panel = getattr(self, name)
@@ -149,7 +155,7 @@ class MarketHistory:
         at = np.searchsorted(grid, time)
         values = _as_floats(closes, source)
         _apply_defaults(values, time, names, defaults or {})
-        refuse_bad_prices(values, time, names, source, holes=missing == "hole", stated=bool(defaults))
+        refuse_bad_prices(values, time, names, source, holes=missing == "hole", stated=tuple(defaults or ()))
         laid = partial(_laid, closes, at, len(grid))
         return cls(
             grid,

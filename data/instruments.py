@@ -49,6 +49,11 @@ class Instrument:
             raise DataError(f"{self.symbol}: multiplier must be > 0, got {self.multiplier}")
         if (self.kind == "future") != (self.expiry is not None):
             raise DataError(f"{self.symbol}: a future, and only a future, has an expiry; got {self.expiry!r}")
+        if self.expiry is not None:
+            try:
+                np.datetime64(self.expiry)
+            except ValueError as error:
+                raise DataError(f"{self.symbol}: expiry must be an ISO instant, got {self.expiry!r}") from error
 
 
 @dataclass(frozen=True, eq=False)

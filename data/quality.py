@@ -86,14 +86,14 @@ def refuse_bad_prices(
     source: str,
     *,
     holes: bool = True,
-    stated: bool = True,
+    stated: Sequence[str] = (),
 ) -> None:
     """DataError for a price that is infinite, negative, zero without a stated default, or (unless `holes`) NaN.
 
-    A stated default is a run of zeros to the end; a zero with a price after it is refused always.
+    `stated` names what may default: its zeros run to the end, and one with a price after it is refused always.
     """
     revived = (prices == 0) & (np.cumsum((prices > 0)[::-1], axis=0)[::-1] > 0)
-    zero_is_wrong = revived if stated else prices == 0
+    zero_is_wrong = np.where([name in stated for name in names], revived, prices == 0)
     checks = [
         (np.isinf(prices), "finite"),
         (prices < 0, "positive"),

@@ -31,7 +31,9 @@ def empirical_tail(book: Book, past: MarketHistory, moves: Floats, level: float)
 
 
 def by_underlying(book: Book, past: MarketHistory, moves: Floats, time: Stamps, level: float) -> Requirement:
-    """The quantile split by underlying, on the scenario that made it (`worst` names the start of its horizon).
+    """The quantile split by underlying, on the scenarios that make it.
+
+    `worst` names the start of the horizon that weighs most.
 
     A quantile that is a gain is charged as nothing, and so is each of its parts.
     """
@@ -39,7 +41,8 @@ def by_underlying(book: Book, past: MarketHistory, moves: Floats, time: Stamps, 
     picked, weight = at_the_quantile(-exposure @ moves.T, level)
     margin = np.maximum(empirical_tail(book, past, moves, level).var, 0.0)
     parts = np.where(margin[:, None] > 0, -exposure * (moves[picked] * weight[:, :, None]).sum(axis=1), 0.0)
-    worst = tuple(str(time[row])[:16] for row in picked[:, 1])
+    heaviest = picked[np.arange(len(picked)), weight.argmax(axis=1)]
+    worst = tuple(str(time[row])[:16] for row in heaviest)
     return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)), worst)
 
 

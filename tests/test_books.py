@@ -81,6 +81,8 @@ def test_a_dated_future_trades_at_its_mark_and_is_never_priced_at_spot() -> None
     listed = MarketHistory(history.time, ("BTC",), history.spot, history.clock, listed=("BTC-JUN",), marks=marks)
     assert_allclose(book.exposure(listed.rows(0, 1).now), [[110.0]])
     assert_allclose(lost(book, listed, Coverage()), 15.0)
+    with pytest.raises(DataError, match="expiry must be an ISO instant, got 'soon'"):
+        Instrument("BTC-JUN", "BTC", "future", expiry="soon")
 
 
 def test_a_default_is_lost_at_full_notional() -> None:
@@ -115,6 +117,28 @@ def test_getting_out_costs_more_a_dollar_the_larger_the_position() -> None:
     assert_allclose(lost(book_of(1.0).at(history.at(0)), history, Coverage(), cost), [0.002])
     with pytest.raises(ParameterError, match="depth > 0"):
         LiquidationCost(depth=0.0)
+
+
+def test_getting_out_costs_the_same_in_any_numeraire() -> None:
+    history = two_coins()
+    books, cost = some_books().at(history.at(10)), LiquidationCost()
+    flat = MarketHistory(history.time[:2], history.underlyings, history.spot[[10, 10]], history.clock)
+    dollars = closeout(books, flat, 0, Coverage(), cost)[0]
+    coin = closeout(books, flat.valued_in("BTC"), 0, Coverage(numeraire="BTC"), cost)[0]
+    assert_allclose(coin * flat.spot[0, 0], dollars)
+
+
+@pytest.mark.parametrize("thin", [False, True])
+def test_a_hole_on_the_way_concerns_the_books_that_hold_it_alone(thin: bool) -> None:
+    days = pd.date_range("2024-01-01", periods=3)
+    closes = pd.DataFrame({"A": [100.0, 50.0, 100.0], "B": [10.0, np.nan, 10.0]}, index=days)
+    history = MarketHistory.from_frame(closes, missing="hole")
+    quantity = np.array([[1.0, 0.0], [1.0, 1.0]])
+    listed = (Instrument("A-PERP", "A"), Instrument("B-PERP", "B"))
+    book = Book(listed, ("A alone", "both"), sparse.csr_array(quantity) if thin else quantity)
+    end, worst = closeout(book, history, 0, Coverage(0.99, "2D"), FREE)
+    assert_allclose(end, [0.0, 0.0])
+    assert_allclose(worst, [50.0, 0.0])
 
 
 def test_bad_books_are_refused_by_name() -> None:

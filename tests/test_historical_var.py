@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data import Coverage, Floats, HistoryError, ParameterError
+from data import Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from data.compiled import plain
 from margin_models import EwmaVolatility, FilteredHistoricalVaR, HistoricalVaR
 from margin_models.kernels.tails import book_tails, needed, supports, upper_quantile, upper_tails
-from markets import book_of, market
+from markets import book_of, market, some_books, two_coins
 
 MOVES = [0.10, -0.10, 0.0, 0.05]
 
@@ -26,6 +26,13 @@ def test_explain_names_the_day_that_made_the_quantile() -> None:
     told = HistoricalVaR().fit(history, Coverage(0.8)).explain(history, book_of(1.0, -1.0))
     assert told.worst == ("2024-01-02T00:00", "2024-01-01T00:00")
     assert_allclose(told.components["X"], told.initial)
+
+
+def test_explain_names_no_day_that_weighs_nothing() -> None:
+    history = market([-0.01 * n for n in range(1, 20)])  # at 95 % the 19th of 19: nothing lies beyond it
+    told = HistoricalVaR().fit(history, Coverage(0.9)).explain(history, book_of(1.0))  # the 18th of 19, exactly
+    assert told.worst == ("2024-01-18T00:00",)
+    assert_allclose(told.initial / history.now.spot, 0.18)
 
 
 def test_a_quantile_that_is_a_gain_is_charged_as_nothing() -> None:
@@ -55,6 +62,23 @@ def test_filtering_scales_the_past_to_today() -> None:
     assert model.fit(past, Coverage(0.95)).margin(past, book_of(1.0))[0] < 0.03 * price
 
 
+def test_an_asset_that_was_listed_late_is_forecast_from_its_own_start() -> None:
+    history = two_coins(500)
+    spot = history.spot.copy()
+    spot[:150, 1] = np.nan
+    late = MarketHistory(history.time, history.underlyings, spot, history.clock)
+    forecaster = EwmaVolatility(half_life=10).fit(late, Coverage(0.95))
+    told = forecaster.forecasts(late, 480)
+    first = int(np.isfinite(told[:, 1]).argmax())
+    assert first == 150 + 10 - 20  # ten returns after its first price; the newest 480 rows begin at row 20
+    assert np.isfinite(told[first:, 1]).all()
+    assert_allclose(told[-1], forecaster.forecasts(history, 480)[-1], rtol=1e-6)
+    alone = EwmaVolatility(half_life=10).fit(late.rows(150, 500), Coverage(0.95))
+    assert_allclose(told[-300:, 1], alone.forecasts(late.rows(150, 500), 300)[:, 1], rtol=1e-12)
+    margin = FilteredHistoricalVaR(EwmaVolatility(half_life=10), lookback=480).fit(late, Coverage(0.95))
+    assert np.isfinite(margin.margin(late, some_books().at(late.now))).all()
+
+
 def test_filtered_innovations_by_hand() -> None:
     """r = 1, -2, 1, -1 over sigma = 1, 2, 1, 1 at a forecast of 2: scenarios 2, -2, 2, -2."""
 
@@ -81,9 +105,8 @@ def test_the_selection_gives_what_sorting_gives(size: int, books: int, level: fl
     quantile, beyond = book_tails(losses, level)
     assert_allclose(quantile, upper_quantile(losses, level), rtol=1e-12, atol=1e-12)
     for p in range(books):
-        over = losses[p][losses[p] >= quantile[p] - 1e-12]
-        assert beyond[p] >= quantile[p] - 1e-12
-        assert beyond[p] <= over.max() + 1e-12
+        tail = np.sort(losses[p])[int((size + 1) * level + 1e-9) - 1 :]  # of ties with the quantile, what lies above it
+        assert beyond[p] == pytest.approx(tail[tail >= quantile[p]].mean(), abs=1e-12)
     looped = np.empty((2, books))
     plain(upper_tails)(losses, level, *looped)
     assert_allclose(looped, [quantile, beyond], rtol=1e-15)

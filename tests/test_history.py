@@ -146,6 +146,12 @@ def test_an_asset_that_dies_loses_everything_once_and_nothing_after() -> None:
         MarketHistory.from_frame(closes, defaults={"UST": "2022-05-10"})
 
 
+def test_one_stated_default_licenses_no_other_zero() -> None:
+    closes = pd.DataFrame({"A": [1.0, 0.1, 0.1], "B": [1.0, 1.0, 0.0]}, index=pd.date_range("2022-05-08", periods=3))
+    with pytest.raises(DataError, match=r"stated default.*got 0.0 for B at row 2"):
+        MarketHistory.from_frame(closes, defaults={"A": "2022-05-10"})
+
+
 def test_a_price_after_a_default_is_refused() -> None:
     with pytest.raises(DataError, match="stated default"):
         MarketHistory(GAP.time, ("X",), np.array([[1.0], [0.0], [np.nan], [2.0]]), GAP.clock)

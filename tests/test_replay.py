@@ -1,4 +1,5 @@
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from backtest import LiquidationCost, replay, standard_books
 from backtest.replay import Replay, outcomes
-from data import Book, Coverage, Floats, HistoryError, MarketHistory, ModelError, ParameterError
+from data import Book, Coverage, Floats, HistoryError, Instrument, MarketHistory, ModelError, ParameterError
 from margin_models import HistoricalVaR, MarginModel, StaticMargin
 from markets import book_of, market, some_books, two_coins
 
@@ -89,6 +90,23 @@ def test_a_replay_is_the_same_with_losses_known_beforehand() -> None:
     two = replay(HistoricalVaR(), history, books, coverage, window=100, refit_every=20, outcome=known)
     assert_array_equal(one.initial, two.initial)
     assert_array_equal(one.loss, two.loss)
+
+
+def test_only_the_marks_of_what_may_be_held_decide() -> None:
+    future = Instrument("X-JUN", "X", "future", expiry="2024-06-28")
+    plain = market([0.1, -0.2, 0.3])
+    marks = np.array([[101.0, np.nan], [111.0, np.nan], [89.0, np.nan], [115.0, np.nan]])
+    listed = replace(plain, listed=("X-JUN", "X-SEP"), marks=marks)
+    book = Book((future,), ("long",), np.array([[1.0]]))
+    told = replay(StaticMargin(rate=0.1), listed, book, Coverage(), window=2, refit_every=1, cost=FREE)
+    assert_allclose(told.loss[:, 0], [1 - 89 / 111, 1 - 115 / 89])
+
+
+def test_losses_of_another_coverage_are_refused() -> None:
+    history = two_coins(250)
+    known = outcomes(history, some_books(), Coverage(0.95, "2D"), window=100)
+    with pytest.raises(ParameterError, match="told for Coverage"):
+        replay(HistoricalVaR(), history, some_books(), Coverage(0.95), window=100, refit_every=20, outcome=known)
 
 
 def test_coverage_of_the_worst_along_the_way_judges_that_loss() -> None:

@@ -159,7 +159,8 @@ def test_blocks_wrap_and_every_date_is_as_likely() -> None:
     assert block_length(1000, 24) == 48
     with pytest.raises(ParameterError, match="1 to 5 decisions, got 6"):
         block_draws(5, 6)
-    assert interval(np.array([np.nan])) != interval(np.array([1.0]))
+    assert np.isnan(interval(np.array([np.nan]))).all()
+    assert interval(np.array([1.0, np.nan])) == (1.0, 1.0)
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
@@ -172,6 +173,12 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         low, high = interval(drawn)
         held += low <= 1.2816 <= high
     assert 50 <= held <= 60
+
+
+@pytest.mark.parametrize("level", [0.6, 0.75, 0.9, 0.99])
+def test_every_draw_has_its_scale_at_any_level(level: float) -> None:
+    told = random_replay(rows=600, level=level)
+    assert np.isfinite(scaled_margin_draws(told, dates_drawn(told))).all()
 
 
 def test_scorecards_show_themselves() -> None:

@@ -34,13 +34,19 @@ class EwmaVolatility(VolatilityForecaster):
         recent = past.last(count + (_BURN + 1) * rows + steps)
         squared = recent.returns(self.coverage_) ** 2
         answer = np.full((count, len(past.underlyings)), np.nan)
-        start = min(rows, len(squared))
-        first = squared[:start]
-        known = np.isfinite(first).sum(axis=0)
-        if start < rows or not known.any():
-            return answer
-        mean = np.divide(np.nansum(first, axis=0), known, out=np.full(len(known), np.nan), where=known > 0)
-        variance = ewma_variance(squared[start:], 0.5 ** (1.0 / rows), mean)
-        told = np.sqrt(np.vstack([mean, variance]))[-count:]
-        answer[count - len(told) :] = told
+        known = np.isfinite(squared)
+        first = np.where(known.any(axis=0), known.argmax(axis=0), len(squared))
+        for listed in np.unique(first):  # an asset that came later starts its filter later
+            columns = np.flatnonzero(first == listed)
+            told = _filtered(squared[listed:, columns], rows)[-count:]
+            answer[count - len(told) :, columns] = told
         return answer
+
+
+def _filtered(squared: Floats, rows: int) -> Floats:
+    """Forecasts from the end of the first `rows` squared returns on, (S - rows + 1, A); none where they are fewer."""
+    if len(squared) < rows:
+        return np.empty((0, squared.shape[1]))
+    mean = np.nanmean(squared[:rows], axis=0)
+    variance = ewma_variance(squared[rows:], 0.5 ** (1.0 / rows), mean)
+    return np.asarray(np.sqrt(np.vstack([mean, variance])))
