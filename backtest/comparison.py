@@ -132,14 +132,15 @@ class Comparison:
 
 def _through(run: Replay, inside: np.ndarray) -> dict[str, float]:
     """One replay over the decisions `inside` a period."""
-    loss, initial = run.loss[inside], run.initial[inside]
-    by_decision = np.nanmean(run.initial, axis=1)
+    held = run.live.sum(axis=1)
+    posted = np.where(run.live, run.initial, 0.0).sum(axis=1)
+    by_decision = np.divide(posted, held, out=np.full(len(held), np.nan), where=held > 0)
     before = by_decision[: int(np.argmax(inside))]
     return {
         "decisions": float(inside.sum()),
-        "coverage": float(1.0 - (loss > initial).sum() / np.isfinite(loss).sum()),
+        "coverage": float(1.0 - run.breached[inside].sum() / run.live[inside].sum()),
         "margin before": float(before[-1]) if before.size else float("nan"),
-        "peak margin": float(by_decision[inside].max()),
+        "peak margin": float(np.fmax.reduce(by_decision[inside])),
         "mean shortfall": float(np.nanmean(run.shortfall[inside])),
         "peak shortfall": float(np.nanmax(run.shortfall[inside])),
     }

@@ -81,7 +81,7 @@ def plot_rolling_coverage(
     ax = _axes(ax)
     for name, style in zip(models, cycle(("-", "--", "-.", ":")), strict=False):
         run = comparison[name]
-        counts = np.column_stack([(run.loss > run.initial).sum(axis=1), run.live.sum(axis=1)])
+        counts = np.column_stack([run.breached.sum(axis=1), run.live.sum(axis=1)])
         lately = pd.DataFrame(counts, index=pd.DatetimeIndex(run.time, tz="UTC")).rolling(decisions).sum()
         covered = 100.0 * (1.0 - lately[0] / lately[1]).iloc[decisions - 1 :]
         ax.plot(covered.index, covered, style, linewidth=1.3, label=name)

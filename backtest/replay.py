@@ -69,6 +69,11 @@ class Replay:
         return np.maximum(self.loss - self.initial, 0.0)
 
     @property
+    def breached(self) -> Bools:
+        """Where the loss was above initial margin, (R, P); never where a portfolio held nothing."""
+        return np.asarray(self.loss > self.initial)
+
+    @property
     def live(self) -> Bools:
         """Where a portfolio held something, (R, P)."""
         return np.asarray(np.isfinite(self.loss))
@@ -102,7 +107,7 @@ class Replay:
         count = held.sum(axis=0)
         columns = {
             "decisions": count,
-            "breaches": (short > 0).sum(axis=0),
+            "breaches": self.breached.sum(axis=0),
             "mean margin": np.where(held, self.initial, 0.0).sum(axis=0) / np.maximum(count, 1),
             "mean shortfall": short.sum(axis=0) / np.maximum(count, 1),
             "peak shortfall": short.max(axis=0),

@@ -212,7 +212,7 @@ def _equal_scores(equal: EqualCoverage, drawn: Floats) -> dict[str, float]:
 def _coverage_draws(replay: Replay, draws: NDArray[np.int64]) -> Floats:
     """Coverage over all decisions and books, once for each bootstrap draw, (B,)."""
     held = replay.live.sum(axis=1)
-    covered = (replay.live & ~(replay.loss > replay.initial)).sum(axis=1)
+    covered = (replay.live & ~replay.breached).sum(axis=1)
     return np.asarray((draws @ covered) / np.maximum(draws @ held, 1))
 
 

@@ -284,7 +284,7 @@ def coverage_verdict(run: Replay) -> dict[str, Any]:
     """Exact Kupiec and Basel's zones on disjoint horizons, over all books and for the one in the middle."""
     rate, rows = 1.0 - run.coverage.level, run.disjoint
     held = run.live[rows].any(axis=0)
-    breaches, trials = (run.loss > run.initial)[rows][:, held].sum(axis=0), run.live[rows][:, held].sum(axis=0)
+    breaches, trials = run.breached[rows][:, held].sum(axis=0), run.live[rows][:, held].sum(axis=0)
     test, light = kupiec(breaches, trials, rate), traffic_light(breaches, trials, rate)
     rejected, many = test.p_value < SIZE, breaches > trials * rate
     middle = np.argsort(light.cumulative, kind="stable")[(len(breaches) - 1) // 2]
@@ -317,7 +317,7 @@ def verdict_in_words(p_value: float, power: float, many: bool) -> str:
 
 def bunching(run: Replay, portfolio: str) -> dict[str, Any]:
     """Christoffersen's independence of one book's breaches on disjoint horizons, in words, and how many there were."""
-    breached = (run.loss > run.initial)[run.disjoint, run.portfolios.index(portfolio)]
+    breached = run.breached[run.disjoint, run.portfolios.index(portfolio)]
     table = count_transitions(breached)
     verdict = independence(table, 1.0 - run.coverage.level)
     n00, n01, n10, n11 = (float(np.asarray(count)) for count in table)
