@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from backtest.bootstrap import interval
 from backtest.closeout import LiquidationCost
-from backtest.portfolios import Books, standard_books
+from backtest.portfolios import Books, default_books
 from backtest.replay import Replay, outcomes, replay
 from backtest.scores import Judgement, Scorecard, by_book, judge
 from data import Coverage, MarketHistory, ParameterError
@@ -188,7 +188,7 @@ def compare(
         As `replay` does.
     """
     by_name = named(models)
-    books = books if books is not None else standard_books(history.underlyings)
+    books = books if books is not None else default_books(history)
     coverage = coverage or default_coverage(history)
     window = window if window is not None else default_window(history, coverage)
     told = outcomes(history, books, coverage, window=window, every=every, cost=cost)

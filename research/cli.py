@@ -4,6 +4,7 @@ Nothing of ours is imported at the top, so that `--help` answers at once.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,8 +27,11 @@ app = typer.Typer(
 data_app = typer.Typer(help="Samples, files and snapshots.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+LEVEL = 0.99
+
 Files = Annotated[
-    list[Path] | None, typer.Option("--data", help="Your prices: one wide table of closes, or OHLCV files.")
+    list[Path] | None,
+    typer.Option("--data", help="Your prices: one wide table of closes, or OHLCV files, one an asset."),
 ]
 Jobs = Annotated[int, typer.Option(help="Worker processes; 0 takes every core. Results do not depend on it.")]
 Clock = Annotated[str | None, typer.Option(help="When rows fall: '1h', '1D', '1B' (sessions). Inferred if not given.")]
@@ -75,6 +79,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Show the vers
 
 @app.command()
 def backtest(
+    files: Annotated[list[Path] | None, typer.Argument(help="More of your prices, as after --data.")] = None,
     data: Files = None,
     jobs: Jobs = 0,
     clock: Clock = None,
@@ -83,7 +88,7 @@ def backtest(
     allow_missing: Missing = False,
     default: Defaults = None,
     label: Label = None,
-    level: Level = 0.99,
+    level: Level = LEVEL,
     horizon: Horizon = None,
     window: Window = None,
     as_json: AsJson = False,
@@ -94,18 +99,22 @@ def backtest(
     with _errors_as_sentences():
         from research.main_job import main_job
 
-        if not data:
-            _forbid_without_data(clock, tz, calendar, default, horizon, window, label, level != 0.99)
-        options = (clock, tz, calendar, allow_missing, default, label, level, horizon, window)
-        prices = _prices(data, *options) if data else None
+        paths = [*(data or ()), *(files or ())]
+        reading = _reading(clock, tz, calendar, allow_missing, default, label)
+        if not paths:
+            _refuse(
+                {**reading, "level": None if level == LEVEL else level, "horizon": horizon, "window": window},
+                "only with --data FILE, as the default study is fixed",
+            )
+        prices = _prices(paths, reading, level=level, horizon=horizon, window=window) if paths else None
         main_job(prices, jobs=_cores(jobs), as_json=as_json, track=track, out=out, say=_say, command=_command())
 
 
 @app.command()
 def compare(
     market: Annotated[list[str], typer.Argument(help="A sample's name, or price files.")],
-    models: Annotated[
-        str | None, typer.Option(help="Only models whose name holds one of these, comma-separated.")
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only the model of this name, or those whose name holds it; repeatable.")
     ] = None,
     jobs: Jobs = 0,
     clock: Clock = None,
@@ -114,7 +123,7 @@ def compare(
     allow_missing: Missing = False,
     default: Defaults = None,
     label: Label = None,
-    level: Level = 0.99,
+    level: Level = LEVEL,
     horizon: Horizon = None,
     window: Window = None,
     as_json: AsJson = False,
@@ -123,10 +132,10 @@ def compare(
     with _errors_as_sentences():
         from research.main_job import quick_comparison
 
-        files = [Path(name) for name in market]
-        options = (clock, tz, calendar, allow_missing, default, label, level, horizon, window)
-        prices = None if _is_sample(market) else _prices(files, *options)
-        quick_comparison(market[0], prices, models, level=level, window=window, jobs=_cores(jobs), as_json=as_json)
+        reading = _reading(clock, tz, calendar, allow_missing, default, label)
+        asked: dict[str, Any] = {"level": level, "horizon": horizon, "window": window}
+        prices = None if _is_sample(market, reading) else _prices([Path(name) for name in market], reading, **asked)
+        quick_comparison(market[0], prices, model or (), **asked, jobs=_cores(jobs), as_json=as_json)
 
 
 @app.command()
@@ -203,7 +212,7 @@ def data_check(
     with _errors_as_sentences():
         from research.user_data import findings_table
 
-        history = _history(market, clock, tz, calendar, allow_missing, default, label)
+        history = _history(market, _reading(clock, tz, calendar, allow_missing, default, label))
         typer.echo(f"{history!r}\n\n{history.summary().to_string()}\n")
         findings = findings_table(history)
         typer.echo("nothing odd was found" if findings.empty else findings.to_string(index=False))
@@ -225,52 +234,63 @@ def data_freeze(
         from data.snapshot import freeze
         from data.storage import store_folder
 
-        history = _history(market, clock, tz, calendar, allow_missing, default, label)
+        history = _history(market, _reading(clock, tz, calendar, allow_missing, default, label))
         typer.echo(freeze(history, folder or store_folder() / "snapshots"))
 
 
-def _is_sample(market: list[str]) -> bool:
+def _is_sample(market: list[str], reading: dict[str, Any]) -> bool:
+    """Whether a sample is named; it is read in one way, so what says how to read is refused."""
     from data.sources.samples import SAMPLES
 
-    return len(market) == 1 and market[0] in SAMPLES
+    sample = len(market) == 1 and market[0] in SAMPLES
+    if sample:
+        _refuse(reading, f"only with files, as the sample {market[0]} is read in one way")
+    return sample
 
 
-def _history(market: list[str], *options: Any) -> "MarketHistory":
-    if _is_sample(market):
+def _history(market: list[str], reading: dict[str, Any]) -> "MarketHistory":
+    if _is_sample(market, reading):
         from data.sources.samples import load
 
         return load(market[0])
-    return _prices([Path(name) for name in market], *options).read()
+    return _prices([Path(name) for name in market], reading).read()
 
 
-def _prices(
-    files: list[Path],
-    clock: str | None,
-    tz: str | None,
-    calendar: str | None,
-    missing: bool,
-    default: list[str] | None,
-    label: Literal["open", "close"] | None,
-    *asked: Any,
-) -> "Prices":
-    """Files and how they are read, and (level, horizon, window) where they are asked for."""
+def _reading(
+    clock: str | None, tz: str | None, calendar: str | None, missing: bool, default: list[str] | None, label: str | None
+) -> dict[str, Any]:
+    """How files are read, by option; None is not given."""
+    flag = missing or None
+    return {"clock": clock, "tz": tz, "calendar": calendar, "allow-missing": flag, "default": default, "label": label}
+
+
+def _prices(files: list[Path], reading: dict[str, Any], **asked: Any) -> "Prices":
+    """Files, how they are read, and level, horizon and window where they are asked for."""
     from research.user_data import Prices
 
-    return Prices(tuple(files), clock, tz, calendar, missing, tuple(default or ()), label, *asked)
+    return Prices(
+        files=tuple(files),
+        clock=reading["clock"],
+        tz=reading["tz"],
+        calendar=reading["calendar"],
+        allow_missing=bool(reading["allow-missing"]),
+        defaults=tuple(reading["default"] or ()),
+        label=reading["label"],
+        **asked,
+    )
 
 
-def _forbid_without_data(*given: object) -> None:
-    """The default study is fixed: an option that would have no effect on it is refused rather than ignored."""
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """An option that would have no effect is refused rather than ignored."""
     from data.errors import ParameterError
 
-    if any(given):
-        raise ParameterError(
-            "--clock, --tz, --calendar, --default, --label, --level, --horizon and --window go with --data"
-        )
+    given = [f"--{name}" for name, value in options.items() if value is not None and value != []]
+    if given:
+        raise ParameterError(f"{', '.join(given)}: {why}")
 
 
 def _command() -> str:
-    return " ".join(["marginlab", *sys.argv[1:]])
+    return shlex.join(["marginlab", *sys.argv[1:]])
 
 
 def main(run: Callable[[], None] = app) -> None:

@@ -6,8 +6,8 @@ Three markets that fall differently: five coins by the hour, bitcoin through fif
 
 from functools import partial
 
-from backtest.portfolios import Books, standard_books
-from data import Coverage, MarketHistory
+from data import Coverage
+from data.sources.samples import SAMPLES, load
 from margin_models import (
     BoostedVolatility,
     CorrelationVaR,
@@ -64,23 +64,12 @@ STOCK_CRISES = {
 }
 
 
-def _sample(name: str) -> MarketHistory:
-    from data.sources.samples import load
-
-    return load(name)
-
-
-def _stock_books(underlyings: tuple[str, ...]) -> Books:
-    """The standard books without coin-settled contracts, which no stock has."""
-    return standard_books(underlyings, inverse=False)
-
-
 def default_study() -> Study:
     """The study that `marginlab backtest` runs: 99 % of losses over one day, three markets."""
     coins = Market(
         "coins-hourly",
         "Five coins, hourly, 2017-2019",
-        partial(_sample, "coins-hourly"),
+        partial(load, "coins-hourly"),
         Coverage(0.99, "1D"),
         window=75 * 24,
         refit_every=28 * 24 // 4,
@@ -91,21 +80,21 @@ def default_study() -> Study:
     bitcoin = Market(
         "btc-daily",
         "Bitcoin, daily, 2011-2025",
-        partial(_sample, "btc-daily"),
+        partial(load, "btc-daily"),
         Coverage(0.99, "1D"),
         window=500,
         refit_every=63,
         crises=BITCOIN_CRISES,
-        remarks="Closes only, so range-based features and intraday lows are not to be had.",
+        remarks="Closes only, so range-based features and intraday lows are not to be had. "
+        f"Licence: {SAMPLES['btc-daily'].licence}.",
     )
     stocks = Market(
         "us-stocks",
         "Twenty US stocks, daily, 1990-2022",
-        partial(_sample, "us-stocks"),
+        partial(load, "us-stocks"),
         Coverage(0.99, "1B"),
         window=750,
         refit_every=252,
-        books=_stock_books,
         crises=STOCK_CRISES,
         remarks="Adjusted closes of companies that survived to 2022: losses are understated (survivorship).",
     )

@@ -1,6 +1,7 @@
 """Where do tasks run: here, one after the other, or in worker processes?
 
 Both ways give the same bits: a task runs with every thread pool (BLAS, OpenMP, numba) at one thread, here as there.
+The tally of scores may start threads of its own here, but how it cuts a panel, and so each bit, is the same with one.
 """
 
 import copy

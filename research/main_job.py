@@ -4,9 +4,10 @@ Markets are loaded, every model is replayed on each, the comparison is printed, 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -42,14 +43,17 @@ def main_job(
     """
     started = time.perf_counter()
     study = study_of(prices)
+    path = report_place(study.name, out)
     say(f"marginlab: {len(study.models)} models on {len(study.markets)} market(s), {jobs} process(es)")
     result = run_study(study, jobs=jobs)
     print(to_json(result) if as_json else text(result), flush=True)
-    path = write(result, out, command)
+    write(result, path, command)
     say(f"\nreport: {path}")
     if track:
         say("recording the runs in MLflow ...")
-        say(f"runs: {record(result, path, command, say)}\nlook at them with: marginlab ui")
+        runs = record(result, path, command, say)
+        if runs:
+            say(f"runs: {runs}\nlook at them with: marginlab ui")
     say(f"done in {time.perf_counter() - started:.0f} s")
     return result
 
@@ -65,14 +69,26 @@ def study_of(prices: "Prices | None") -> Study:
     return Study("your-data", (market,), MODELS, oracle="static, cross")
 
 
-def write(result: StudyResult, out: Path | None, command: str) -> Path:
-    """The report, where it was asked for or beside the recorded runs."""
+def report_place(name: str, out: Path | None) -> Path:
+    """Where the report goes: where it was asked for, or beside the recorded runs; ParameterError where it cannot."""
+    path = (out or mlruns_folder() / "reports" / f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.html").resolve()
+    if path.is_dir():
+        raise ParameterError(f"--out must be a file, got the folder {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ParameterError(f"the report must go where files can be written, got {path}: {error}") from error
+    return path
+
+
+def write(result: StudyResult, path: Path, command: str) -> Path:
+    """Write the report there."""
     from research.report import write_report
 
-    now = datetime.now(UTC)
-    folder = mlruns_folder() / "reports"
-    path = out or folder / f"{result.study.name}-{now:%Y%m%dT%H%M%SZ}.html"
-    return write_report(result, path.resolve(), command=command, code_version=version_line(), date=f"{now:%Y-%m-%d}")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    return write_report(result, path, command=command, code_version=version_line(), date=today)
 
 
 def version_line() -> str:
@@ -85,16 +101,23 @@ def version_line() -> str:
     return f"marginlab {facts['version']}" + (f" at {commit}{dirty}" if commit else "")
 
 
-def record(result: StudyResult, report: Path, command: str, say: Say) -> str:
-    """Record in MLflow; a store that fails is said, and costs neither the table nor the report."""
+def record(result: StudyResult, report: Path, command: str, say: Say) -> str | None:
+    """Record in MLflow, and return where; a store that fails is said, and costs neither the table nor the report.
+
+    Runs that a dead process of this host left open are ended first.
+    """
     from data import MarginlabError
     from research import recording
 
     try:
-        return recording.record(result, tracker(), report, command)
+        store = tracker()
+        left = store.recover()
+        if left:
+            say(f"{len(left)} run(s) of dead processes, left open, ended as KILLED")
+        return recording.record(result, store, report, command)
     except MarginlabError as error:
         say(f"not recorded: {error}")
-        return "none"
+        return None
 
 
 def tracker() -> Tracker:
@@ -107,22 +130,23 @@ def tracker() -> Tracker:
 def quick_comparison(
     name: str,
     prices: "Prices | None",
-    wanted: str | None,
+    wanted: Sequence[str],
     *,
     level: float,
+    horizon: str | None,
     window: int | None,
     jobs: int,
     as_json: bool,
 ) -> None:
     """Print one market's table: a market of the default study as it is set up there, another sample, or files."""
     models = _chosen(wanted)
-    market = _market(name, prices, level, window)
+    market = _market(name, prices, level, horizon, window)
     study = Study(market.name, (market,), models, "static, cross" if "static, cross" in models else None)
     result = run_study(study, jobs=jobs)
     print(to_json(result) if as_json else text(result), flush=True)
 
 
-def _market(name: str, prices: "Prices | None", level: float, window: int | None) -> Market:
+def _market(name: str, prices: "Prices | None", level: float, horizon: str | None, window: int | None) -> Market:
     from research.user_data import market_of
 
     if prices is not None:
@@ -130,21 +154,25 @@ def _market(name: str, prices: "Prices | None", level: float, window: int | None
             prices.read(), prices.title(), level=prices.level, horizon=prices.horizon, window=prices.window
         )
     known = {market.name: market for market in default_study().markets}
-    if name in known and level == known[name].coverage.level and window is None:
+    if name in known and level == known[name].coverage.level and horizon is None and window is None:
         return known[name]
     from data.sources.samples import load
 
-    return market_of(load(name), SAMPLES[name].title, level=level, window=window)
+    return market_of(load(name), SAMPLES[name].title, level=level, horizon=horizon, window=window)
 
 
-def _chosen(wanted: str | None) -> dict[str, MarginModel]:
-    if wanted is None:
-        return dict(MODELS)
-    words = [word.strip().lower() for word in wanted.split(",") if word.strip()]
-    chosen = {name: model for name, model in MODELS.items() if any(word in name.lower() for word in words)}
-    if not chosen:
-        raise ParameterError(f"--models must match one of {', '.join(MODELS)}; got {wanted!r}")
-    return chosen
+def _chosen(wanted: Sequence[str]) -> dict[str, MarginModel]:
+    """The models asked for, in their usual order: a word is one model's name, or else part of several."""
+    asked = {name for word in wanted for name in _matching(word.strip().lower())}
+    return {name: model for name, model in MODELS.items() if name in asked or not wanted}
+
+
+def _matching(word: str) -> list[str]:
+    exact = [name for name in MODELS if name.lower() == word]
+    found = exact or [name for name in MODELS if word and word in name.lower()]
+    if not found:
+        raise ParameterError(f"--model must match one of {'; '.join(MODELS)}, got {word!r}")
+    return found
 
 
 def newest_report() -> Path:

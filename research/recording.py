@@ -64,6 +64,7 @@ def _record_market(parent: Comparison, judged: Judged, result: StudyResult) -> N
     ratios = comparison.against_best["ratio"]
     for name, run in comparison.replays.items():
         model = result.study.models.get(name)
+        described = f"rate of {result.study.oracle!r} scaled in hindsight" if model is None else repr(model)
         chosen = {} if model is None else {key: repr(value) for key, value in model.get_params().items()}
         metrics = {**asdict(comparison.scores[name]), "over_the_best": float(ratios[name])}
         artifacts = {
@@ -76,7 +77,7 @@ def _record_market(parent: Comparison, judged: Judged, result: StudyResult) -> N
         }
         parent.child(
             f"{market.name}: {name}",
-            {"model": repr(model), "market": market.name, **chosen},
+            {"model": described, "market": market.name, **chosen},
             metrics,
             {"market": market.name, "data.hash": judged.data_hash, "notes": "; ".join(run.notes) or "none"},
             artifacts,

@@ -16,6 +16,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 from data.errors import ParameterError
 from data.version import __version__
@@ -176,3 +177,27 @@ def _process_start(pid: int) -> str:
 def now() -> str:
     """This moment in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def public(uri: str) -> str:
+    """A URI without user, password and query; the last @ ends a password that holds others, or slashes."""
+    scheme, mark, rest = uri.partition("://")
+    if rest.startswith("/"):
+        return uri.partition("?")[0]  # a file: an @ is part of its path
+    return scheme + mark + re.split(r"[?&#]", rest.rpartition("@")[2])[0]
+
+
+def masked(text: str, uri: str) -> str:
+    """A text without what `public` hides, be it quoted whole, decoded, or in the parts that a driver made of it."""
+    text = text.replace(uri, public(uri))
+    for secret in sorted(_secrets(uri), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+    return text
+
+
+def _secrets(uri: str) -> set[str]:
+    rest = uri.partition("://")[2]
+    before, _, after = ("", *rest.partition("?")[1:]) if rest.startswith("/") else rest.rpartition("@")
+    whole = [before, before.partition(":")[2], *re.findall(r"=([^&#]*)", after)]
+    found = {form for text in whole for form in (text, unquote(text))}
+    return {part for text in found for part in (text, *re.split(r"[:/@?&#=]", text)) if part}

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from backtest.closeout import LiquidationCost
 from backtest.comparison import Comparison, Periods, named
 from backtest.equal_coverage import oracle_constant
-from backtest.portfolios import Books, standard_books
+from backtest.portfolios import Books, default_books
 from backtest.replay import Outcome, Replay, outcomes, replay
 from backtest.scores import Judgement, judge
-from data import Coverage, MarketHistory
+from data import Coverage, MarketHistory, ParameterError
 from data.snapshot import content_hash
 from margin_models import MarginModel
 from research.engines import run
@@ -35,7 +35,7 @@ class Market:
     window : rows a fit sees.
     refit_every : decisions between fits.
     every : rows between decisions.
-    books : made from the underlyings; `standard_books` where None.
+    books : made from the underlyings; `default_books` of the history where None.
     crises : named periods, first and last day.
     remarks : what a reader must know (survivorship, say).
     """
@@ -54,13 +54,25 @@ class Market:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """Markets and models. `oracle` names the model whose rates, known in hindsight, are shown but never ranked."""
+    """Markets and models. `oracle` names the model whose rates, known in hindsight, are shown but never ranked.
+
+    ParameterError where two markets share a name, a model has the oracle's, or `oracle` names no model.
+    """
 
     name: str
     markets: tuple[Market, ...]
     models: Mapping[str, MarginModel]
     oracle: str | None = None
     cost: LiquidationCost = field(default_factory=LiquidationCost)
+
+    def __post_init__(self) -> None:
+        names = [market.name for market in self.markets]
+        if len(set(names)) < len(names):
+            raise ParameterError(f"markets of a study must differ in name, got {names}")
+        if ORACLE in self.models:
+            raise ParameterError(f"no model may be named {ORACLE!r}: the hindsight rate is shown under that name")
+        if self.oracle is not None and self.oracle not in self.models:
+            raise ParameterError(f"oracle must be one of {list(self.models)} or None, got {self.oracle!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +134,7 @@ def run_study(study: Study, *, jobs: int = 1, progress: bool = True) -> StudyRes
     models = named(study.models)
     histories = [market.load() for market in study.markets]
     books = [
-        (market.books or standard_books)(history.underlyings)
+        market.books(history.underlyings) if market.books else default_books(history)
         for market, history in zip(study.markets, histories, strict=True)
     ]
     anyone = next(iter(models.values()))

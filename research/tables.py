@@ -9,10 +9,13 @@ import pandas as pd
 from backtest.comparison import Comparison
 from research.study import StudyResult
 
+NOTES_SHOWN = 4  # a market; the report and the JSON hold all
+
 
 def headline(comparison: Comparison) -> pd.DataFrame:
     """The table a person reads first, in percent of gross notional; ordered by margin at equal coverage."""
-    table, books = comparison.to_frame(), len(next(iter(comparison.replays.values())).portfolios)
+    table, run = comparison.to_frame(), next(iter(comparison.replays.values()))
+    books = max(int(run.live.any(axis=0).sum()), 1)
 
     def percent(name: str, digits: int = 2) -> list[str]:
         return [f"{100 * value:.{digits}f}" for value in table[name]]
@@ -41,7 +44,7 @@ def headline(comparison: Comparison) -> pd.DataFrame:
 
 
 def text(result: StudyResult) -> str:
-    """Every market's table and crises, for a terminal."""
+    """Every market's table, what its models noted, and its crises, for a terminal."""
     parts = []
     for judged in result.markets:
         comparison, coverage = judged.comparison, judged.market.coverage
@@ -52,10 +55,23 @@ def text(result: StudyResult) -> str:
             f"{len(run.disjoint) * (1 - coverage.level):.1f} breaches a book expected on these; % of gross notional\n"
             f"{headline(comparison).to_string()}"
         )
-        crises = crises_text(judged.comparison, judged.market.crises)
-        if crises:
-            parts.append(crises)
+        parts += filter(None, [notes_text(comparison), crises_text(comparison, judged.market.crises)])
     return "\n\n".join(parts)
+
+
+def notes_text(comparison: Comparison) -> str:
+    """What the models noted (fits refused, say), a line a note and at most NOTES_SHOWN of them, "" where there is none.
+
+    Models that noted the same share a line.
+    """
+    noted: dict[str, list[str]] = {}
+    for name, run in comparison.replays.items():
+        for note in run.notes:
+            noted.setdefault(note, []).append(name)
+    lines = [f"  {'; '.join(names)}: {note}" for note, names in noted.items()]
+    if len(lines) > NOTES_SHOWN:
+        lines = [*lines[:NOTES_SHOWN], f"  and {len(lines) - NOTES_SHOWN} more"]
+    return "\n".join(["Noted by the models", *lines]) if lines else ""
 
 
 def crises_text(comparison: Comparison, crises: Any) -> str:

@@ -272,7 +272,7 @@ class MlflowTracker(Tracker):
 
     def url(self, run: str) -> str:
         """The run's page, on the server of the store or on that of `marginlab ui`."""
-        server = "http://127.0.0.1:5000" if _is_database(self.uri) else _public(self.uri).rstrip("/")
+        server = "http://127.0.0.1:5000" if _is_database(self.uri) else records.public(self.uri).rstrip("/")
         return f"{server}/#/experiments/{self.client.get_run(run).info.experiment_id}/runs/{run}"
 
     def _experiment(self, name: str) -> str:
@@ -341,8 +341,10 @@ def _in_store(uri: str) -> Iterator[None]:
     except MarginlabError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise MarginlabError(f"the store of runs {_public(uri)} failed: {reason}") from error
+        reason = records.masked(" ".join(str(error).split()), uri)[:300]
+        public = records.public(uri)
+        # A traceback would show the driver's own text, and with it what is masked here.
+        raise MarginlabError(f"the store of runs {public} failed: {reason}") from error if public == uri else None
 
 
 def _set_up(uri: str, artifacts: Path) -> None:
@@ -365,12 +367,12 @@ def ui_command(root: Path | None = None, port: int = 5000, host: str = "127.0.0.
     """
     uri = tracking_uri(None, root)
     if not _is_database(uri):
-        raise ParameterError(f"expected a database of runs, got {_public(uri)}: open the page of that server")
-    os.environ.update(ENVIRONMENT)
+        raise ParameterError(f"expected a database of runs, got {records.public(uri)}: open the page of that server")
+    # Not an argument: a command line, and a password in it, can be read by everybody on the machine.
+    os.environ.update(ENVIRONMENT, MLFLOW_BACKEND_STORE_URI=uri)
     artifacts = (_home(uri, root) / "artifacts").as_uri()
-    store = ["--backend-store-uri", uri, "--default-artifact-root", artifacts]
-    address = ["--host", host, "--port", str(port), "--workers", "1"]
-    return [sys.executable, "-m", "mlflow", "server", *store, *address]
+    options = ["--default-artifact-root", artifacts, "--host", host, "--port", str(port), "--workers", "1"]
+    return [sys.executable, "-m", "mlflow", "server", *options]
 
 
 def _every_page(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
@@ -393,8 +395,3 @@ def _sqlite_file(uri: str) -> Path | None:
 
 def _is_database(uri: str) -> bool:
     return re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?:", uri) is not None
-
-
-def _public(uri: str) -> str:
-    """A URI without its user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)

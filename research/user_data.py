@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 
 from backtest.comparison import default_window
-from backtest.portfolios import Books, standard_books
 from data import Coverage, HistoryError, MarketHistory, ParameterError
+from data.calendars import FIRST_YEAR, LAST_YEAR
 from data.calendars import calendar as holidays_of
 from data.quality import check
 from data.sources.files import Label, read_prices
+from margin_models import BoostedVolatility
+from margin_models.kernels.tails import needed
+from margin_models.volatility.boosted import LEAST_ROWS, LOOKBACK
 from margin_models.volatility.garch import LEAST_RETURNS
 from research.study import Market
 
@@ -41,7 +44,7 @@ class Prices:
             clock=self.clock,
             tz=self.tz,
             missing="hole" if self.allow_missing else "refuse",
-            holidays=holidays_of(self.calendar, 1990, 2030) if self.calendar else (),
+            holidays=holidays_of(self.calendar, FIRST_YEAR, LAST_YEAR) if self.calendar else (),
             defaults=dict(self._default(text) for text in self.defaults),
             label=self.label,
         )
@@ -64,12 +67,14 @@ def market_of(
 ) -> Market:
     """A market of a study made of any history: standard books, about REFITS refits.
 
-    HistoryError where the history is too short for a window that every default model can be fitted on.
+    ParameterError where `window` holds no row, HistoryError where the history is too short for a window that every
+    default model can be fitted on.
     """
+    if window is not None and window < 1:
+        raise ParameterError(f"--window must be at least 1 row, got {window}")
     coverage = Coverage(level, horizon or ("1B" if history.clock.by_session else "1D"))
     steps = history.steps(coverage)
-    least = max(LEAST_RETURNS + 1, 100 * steps) + steps
-    rows = window if window is not None else max(default_window(history, coverage), least)
+    rows = window if window is not None else max(default_window(history, coverage), least_window(level, steps))
     if len(history) < rows + 2 * steps:
         raise HistoryError(
             f"{title}: the default models need a window of {rows} rows and two horizons of {steps} beyond it, "
@@ -77,13 +82,19 @@ def market_of(
         )
     every = max(steps // DECISIONS, 1)
     refit_every = max((len(history) - rows) // REFITS, 5 * steps) // every
-
-    def books(underlyings: tuple[str, ...]) -> Books:
-        return standard_books(underlyings, inverse=not history.clock.by_session)
-
     return Market(
-        "your-data", title, lambda: history, coverage, rows, refit_every, books, every, remarks=_remarks(history)
+        "your-data", title, lambda: history, coverage, rows, refit_every, every=every, remarks=_remarks(history)
     )
+
+
+def least_window(level: float, steps: int) -> int:
+    """Rows that every default model can be fitted on, for a horizon of `steps` rows.
+
+    GARCH asks for its returns, historical VaR for enough disjoint horizons that the largest loss reaches `level`, the
+    boosted volatility for its lookback and its folds; a horizon more, because the last one has not ended.
+    """
+    boosted = (LOOKBACK + 1) * steps + BoostedVolatility().folds * (steps + LEAST_ROWS)
+    return max(LEAST_RETURNS + 1, (needed(level) + 1) * steps, boosted) + steps
 
 
 def _remarks(history: MarketHistory) -> str:

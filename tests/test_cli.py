@@ -8,7 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from data.sources.synthetic import garch_t
-from research.cli import app
+from research.cli import _command, app
+from research.main_job import _chosen
+from research.user_data import Prices
 
 RUNNER = CliRunner()
 
@@ -35,23 +37,61 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_a_comparison_as_json_is_all_there_is_on_stdout(prices: Path) -> None:
-    told = RUNNER.invoke(
-        app, ["compare", str(prices), "--models", "cross,historical", "--level", "0.95", "--json", "--jobs", "1"]
-    )
+    chosen = ["--model", "static, cross", "--model", "historical"]
+    told = RUNNER.invoke(app, ["compare", str(prices), *chosen, "--level", "0.95", "--json", "--jobs", "1"])
     assert told.exit_code == 0, told.output
     (market,) = json.loads(told.stdout)["markets"]
     assert {row["model"] for row in market["models"]} == {
         "static, cross",
-        "static, cross, yearly step-up",
         "historical VaR",
         "oracle constant",
     }
 
 
 def test_a_sample_is_compared_by_name() -> None:
-    told = RUNNER.invoke(app, ["compare", "sp500", "--models", "correlation VaR, EWMA", "--jobs", "1"])
+    told = RUNNER.invoke(
+        app, ["compare", "sp500", "--model", "EWMA normal", "--horizon", "2B", "--json", "--jobs", "1"]
+    )
     assert told.exit_code == 0, told.output
-    assert "correlation VaR, EWMA normal" in told.stdout
+    (market,) = json.loads(told.stdout)["markets"]
+    assert [row["model"] for row in market["models"]] == ["correlation VaR, EWMA normal"]
+    assert market["horizon"] == "2B"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["static, cross"], {"static, cross"}),
+        (["static"], {"static, isolated", "static, cross", "static, cross, yearly step-up"}),
+        (["FHS, EWMA", "SPAN-like"], {"FHS, EWMA", "SPAN-like"}),
+    ],
+)
+def test_a_model_is_chosen_by_its_name_or_a_part_of_it(words: list[str], names: set[str]) -> None:
+    assert set(_chosen(words)) == names
+
+
+@pytest.mark.parametrize(
+    "words", [["--data", "a.csv", "b.csv"], ["--data", "a.csv", "--data", "b.csv"], ["a.csv", "b.csv"]]
+)
+def test_files_are_taken_after_the_option_and_without_it(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Prices] = []
+    monkeypatch.setattr("research.main_job.main_job", lambda prices, **_: asked.append(prices))
+    told = RUNNER.invoke(app, ["backtest", *words, "--tz", "UTC", "--window", "300", "--default", "A=2020-01-01"])
+    assert told.exit_code == 0, told.output
+    files = (Path("a.csv"), Path("b.csv"))
+    assert asked == [Prices(files, tz="UTC", window=300, defaults=("A=2020-01-01",))]
+
+
+def test_one_file_needs_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Prices] = []
+    monkeypatch.setattr("research.main_job.main_job", lambda prices, **_: asked.append(prices))
+    assert RUNNER.invoke(app, ["backtest", "a.csv"]).exit_code == 0
+    assert asked == [Prices((Path("a.csv"),))]
+
+
+def test_the_command_that_is_recorded_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["marginlab", "backtest", "--data", "my prices.csv"])
+    assert _command() == "marginlab backtest --data 'my prices.csv'"
 
 
 @pytest.mark.parametrize(
@@ -59,8 +99,18 @@ def test_a_sample_is_compared_by_name() -> None:
     [
         (["backtest", "--data", "nowhere.csv"], "SourceError: nowhere.csv"),
         (["compare", "nowhere"], "SourceError: nowhere"),
-        (["compare", "sp500", "--models", "nonsense"], "--models must match one of"),
-        (["backtest", "--level", "0.95"], "go with --data"),
+        (["compare", "sp500", "--model", "nonsense"], "--model must match one of"),
+        (["compare", "sp500", "--model", "SPAN", "--model", "nonsense"], "got 'nonsense'"),
+        (["backtest", "--level", "0.95"], "--level: only with --data"),
+        (["backtest", "--window", "0"], "--window: only with --data"),
+        (["backtest", "--allow-missing", "--tz", "UTC"], "--tz, --allow-missing: only with --data"),
+        (["backtest", "--data", "{prices}", "--window", "0"], "--window must be at least 1 row, got 0"),
+        (["backtest", "--data", "{prices}", "--out", "{prices}/page.html"], "must go where files can be written"),
+        (["compare", "sp500", "--window", "0"], "--window must be at least 1 row, got 0"),
+        (["compare", "sp500", "--clock", "1D"], "--clock: only with files"),
+        (["compare", "btc-daily", "--label", "open"], "--label: only with files"),
+        (["data", "check", "sp500", "--calendar", "NYSE"], "--calendar: only with files"),
+        (["data", "freeze", "sp500", "--default", "SP500=2001-01-01"], "--default: only with files"),
         (["backtest", "--data", "{prices}", "--level", "1.5"], "Coverage.level must lie in"),
         (["data", "check", "{prices}", "--default", "A"], "SYMBOL=DATE"),
         (["data", "check", "{prices}", "--calendar", "LSE"], "a calendar is one of NYSE"),

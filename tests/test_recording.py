@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from data import ParameterError, SourceError
 from data.sources.synthetic import garch_t
 from margin_models import HistoricalVaR, StaticMargin
 from research.main_job import main_job, newest_report
+from research.main_job import record as main_job_record
 from research.recording import losses_file, margins_file, record
+from research.records import provenance
 from research.study import Study, StudyResult, run_study
-from research.tracking import MlflowTracker
+from research.tracking import JsonTracker, MlflowTracker
 from research.user_data import Prices, market_of
 
 
@@ -43,6 +46,8 @@ def test_a_study_becomes_a_parent_and_a_child_a_model_and_market(result: StudyRe
     assert child.data.metrics["equal_margin"] == pytest.approx(card.equal_margin)
     assert child.data.params["model"] == "HistoricalVaR()"
     assert child.data.tags["data.hash"] == result.markets[0].data_hash
+    oracle = next(run for run in children if run.info.run_name == "your-data: oracle constant")
+    assert oracle.data.params["model"] == "rate of 'static' scaled in hindsight"
     kept = {file.path for file in client.list_artifacts(child.info.run_id)}
     assert {"margin.svg", "replay.parquet", "score.csv"} <= kept
     assert {"report.html", "comparison.json"} <= {f.path for f in client.list_artifacts(parents[0].info.run_id)}
@@ -72,3 +77,49 @@ def test_the_main_job_prints_reports_and_says_where(
     assert "at equal coverage" in capsys.readouterr().out
     assert any(str(newest_report()) in line for line in said)
     assert "prices.csv" in newest_report().read_text()
+
+
+def prices_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Prices:
+    monkeypatch.setenv("MARGINLAB_MLRUNS", str(folder))
+    monkeypatch.setattr("research.main_job.MODELS", {"static, cross": StaticMargin(cross=True)})
+    closes = garch_t(560, (0.02, 0.03), seed=4).history.to_frame()
+    closes.to_csv(folder / "prices.csv", index_label="date", date_format="%Y-%m-%d")
+    return Prices((folder / "prices.csv",), level=0.95)
+
+
+def test_a_report_that_cannot_be_written_is_said_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = prices_in(tmp_path, monkeypatch)
+    monkeypatch.setattr("research.main_job.run_study", lambda *_, **__: pytest.fail("it was computed"))
+    for out in (tmp_path, tmp_path / "prices.csv" / "page.html"):
+        with pytest.raises(ParameterError, match="must"):
+            main_job(prices, jobs=1, as_json=False, track=False, out=out, say=print, command="marginlab test")
+
+
+def test_a_recording_that_failed_sends_nobody_to_look_at_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise SourceError("the store is gone")
+
+    prices = prices_in(tmp_path, monkeypatch)
+    monkeypatch.setattr("research.recording.record", broken)
+    said: list[str] = []
+    main_job(prices, jobs=1, as_json=False, track=True, out=None, say=said.append, command="marginlab test")
+    assert "not recorded: the store is gone" in said
+    assert not any("marginlab ui" in line for line in said)
+
+
+def test_runs_of_a_dead_process_are_ended_before_recording(
+    result: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = JsonTracker(tmp_path)
+    run = store.start("backtest", "left open", None, provenance())
+    monkeypatch.setattr("research.records.is_gone", lambda tags: True)
+    monkeypatch.setattr("research.main_job.tracker", lambda: store)
+    said: list[str] = []
+    page = tmp_path / "page.html"
+    page.write_text("<p>report</p>")
+    assert main_job_record(result, page, "marginlab test", said.append)
+    assert said == ["1 run(s) of dead processes, left open, ended as KILLED"]
+    assert not dict(store.running())
+    assert '"status": "KILLED"' in (tmp_path / f"{run}.json").read_text()

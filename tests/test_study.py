@@ -7,7 +7,10 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from backtest import standard_books
-from data import Coverage, HistoryError, MarketHistory
+from backtest.comparison import Comparison
+from backtest.portfolios import default_books
+from data import Coverage, HistoryError, MarketHistory, ParameterError
+from data.sources.samples import SAMPLES
 from data.sources.synthetic import garch_t
 from margin_models import (
     BoostedVolatility,
@@ -20,8 +23,8 @@ from margin_models import (
 )
 from research.default_study import MODELS, default_study
 from research.study import ORACLE, Market, Study, run_study
-from research.tables import as_json, headline, text
-from research.user_data import market_of
+from research.tables import as_json, headline, notes_text, text
+from research.user_data import least_window, market_of
 
 
 def small_history() -> MarketHistory:
@@ -87,6 +90,53 @@ def test_the_text_tells_every_market_model_and_crisis(told: object) -> None:
     assert "long ago" not in page
 
 
+def test_what_models_noted_is_told_once_and_in_few_lines(told: object) -> None:
+    assert notes_text(told.markets[0].comparison) == ""  # type: ignore[attr-defined]
+    judged = told.markets[0]  # type: ignore[attr-defined]
+    many = tuple(f"refused {n} (1 fits)" for n in range(6))
+    runs = {name: replace(judged.comparison[name], notes=many) for name in ("static", "history")}
+    said = replace(judged, comparison=replace(judged.comparison, replays=runs))
+    page = text(replace(told, markets=(said,)))  # type: ignore[type-var,arg-type]
+    assert "  static; history: refused 3 (1 fits)\n  and 2 more" in page
+    assert "refused 4" not in page
+
+
+def test_breaches_are_told_for_each_book_that_held_something(told: object) -> None:
+    comparison = told.markets[0].comparison  # type: ignore[attr-defined]
+    run = comparison["history"]
+    books = len(run.portfolios)
+    before = float(headline(comparison)["breaches"]["history"])
+    assert before == pytest.approx(comparison.scores["history"].breaches / books, abs=0.051)
+    empty = replace(run, initial=run.initial.copy(), loss_end=run.loss_end.copy(), loss_worst=run.loss_worst.copy())
+    for panel in (empty.initial, empty.loss_end, empty.loss_worst):
+        panel[:, 0] = np.nan
+    alone = Comparison("one idle book", {"history": empty})
+    assert float(headline(alone)["breaches"]["history"]) == pytest.approx(
+        alone.scores["history"].breaches / (books - 1), abs=0.051
+    )
+
+
+def test_a_study_that_cannot_be_told_is_refused_at_once() -> None:
+    models: dict[str, MarginModel] = {"static": StaticMargin()}
+    market = small_study(models).markets[0]
+    with pytest.raises(ParameterError, match=r"oracle must be one of \['static'\] or None, got 'statik'"):
+        Study("x", (market,), models, oracle="statik")
+    with pytest.raises(ParameterError, match="no model may be named 'oracle constant'"):
+        Study("x", (market,), {ORACLE: StaticMargin()})
+    with pytest.raises(ParameterError, match="must differ in name"):
+        Study("x", (market, market), models)
+
+
+def test_default_books_have_coin_settled_contracts_only_where_there_are_no_sessions() -> None:
+    around_the_clock = small_history()
+    closes = around_the_clock.to_frame()
+    weekdays = closes.set_axis(pd.bdate_range("2020-01-01", periods=len(closes), tz="UTC"))
+    sessions = MarketHistory.from_frame(weekdays, clock="1B")
+    for history, inverse in ((around_the_clock, True), (sessions, False)):
+        instruments = default_books(history).instruments
+        assert any(i.settlement == "inverse" for i in instruments) == inverse
+
+
 def test_json_is_strict_and_whole(told: object) -> None:
     import json
 
@@ -103,6 +153,7 @@ def test_the_default_study_is_what_was_promised() -> None:
     assert [market.coverage.level for market in study.markets] == [0.99] * 3
     assert [market.coverage.horizon for market in study.markets] == ["1D", "1D", "1B"]
     assert study.oracle in study.models
+    assert SAMPLES["btc-daily"].licence in study.markets[1].remarks
     for names in (("BTC", "ETH", "LTC", "XRP", "EOS"), ("BTC",)):
         assert len(standard_books(names).portfolios) > 100
 
@@ -115,6 +166,9 @@ def test_prices_of_ones_own_get_a_window_that_every_model_can_use() -> None:
     plan = market_of(hourly, "mine")
     assert (plan.every, plan.coverage.horizon) == (4, "1D")
     assert plan.window >= 100 * 24
+    assert market_of(hourly, "mine", level=0.95).window < plan.window
+    assert [least_window(level, 1) for level in (0.9, 0.99, 0.999)] == [252, 252, 1001]
+    assert least_window(0.9, 24) == 45 * 24 + 4 * (24 + 50) + 24  # the boosted volatility asks for the most
     with pytest.raises(HistoryError, match=r"need a window of .* got 250 rows in all"):
         market_of(small_history().rows(0, 250), "short")
 
