@@ -1,12 +1,13 @@
 """What does an elliptical law with today's correlations ask for?"""
 
+import math
 from typing import Self
 
 import numpy as np
-from scipy.special import gamma, ndtri, stdtrit
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, MarketHistory, ParameterError
+from data.laws import unit_tail
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast
 from margin_models.covariance import EwmaCovariance
 
@@ -24,21 +25,6 @@ def euler_components(exposure: Floats, covariance: Floats, multiple: float) -> F
     whole = deviation(exposure, covariance)[:, None]
     with_covariance = exposure * (exposure @ covariance)
     return multiple * np.divide(with_covariance, whole, out=np.zeros_like(exposure), where=whole > 0)
-
-
-def unit_tail(level: float, degrees: float | None) -> tuple[float, float]:
-    """Quantile and expected shortfall at `level` of a unit-variance normal (None) or Student-t law.
-
-    McNeil, Frey and Embrechts (2015), Quantitative Risk Management, examples 2.14 and 2.15.
-    """
-    if degrees is None:
-        quantile = float(ndtri(level))
-        return quantile, float(np.exp(-0.5 * quantile**2) / np.sqrt(2 * np.pi) / (1 - level))
-    raw = float(stdtrit(degrees, level))
-    density = gamma((degrees + 1) / 2) / (np.sqrt(degrees * np.pi) * gamma(degrees / 2))
-    density *= (1 + raw**2 / degrees) ** (-(degrees + 1) / 2)
-    unit = np.sqrt((degrees - 2) / degrees)
-    return float(raw * unit), float(unit * density / (1 - level) * (degrees + raw**2) / (degrees - 1))
 
 
 class CorrelationVaR(MarginModel):
@@ -76,12 +62,15 @@ class CorrelationVaR(MarginModel):
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
         """Quantile and expected shortfall of the law."""
         spread = deviation(book.exposure(past.now), self.covariance_.estimate(past))
-        quantile, beyond = unit_tail(self.coverage_.level, self.degrees)
+        quantile, beyond = self._unit_tail()
         return TailForecast(quantile * spread, beyond * spread)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying (Euler components)."""
-        multiple = unit_tail(self.coverage_.level, self.degrees)[0]
+        multiple = self._unit_tail()[0]
         parts = euler_components(book.exposure(past.now), self.covariance_.estimate(past), multiple)
         margin = self.margin(past, book)
         return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)))
+
+    def _unit_tail(self) -> tuple[float, float]:
+        return unit_tail(self.coverage_.level, math.inf if self.degrees is None else self.degrees)

@@ -79,9 +79,11 @@ class LedoitWolfCovariance(CovarianceEstimator):
         self.lookback = lookback
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
-        """Learn `shrinkage_`; HistoryError without two complete returns."""
+        """Learn `shrinkage_`; ParameterError for a lookback below 1, HistoryError without two complete returns."""
         from sklearn.covariance import ledoit_wolf
 
+        if self.lookback is not None and self.lookback < 1:
+            raise ParameterError(f"lookback must be >= 1 or None, got {self.lookback}. Typical values: 250-1000 rows.")
         super().fit(past, coverage)
         returns, known = _complete_returns(past, coverage, self.lookback or self.window_)
         apart = returns[:: -past.steps(coverage)][::-1]

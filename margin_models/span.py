@@ -32,6 +32,10 @@ def credit_rates(correlation: Floats, least: float, most: float) -> Floats:
     return rates
 
 
+def _charge(risk: Floats, credit: Floats) -> Floats:
+    return np.asarray(risk.sum(axis=1) - credit)
+
+
 class SpanLike(MarginModel):
     """Scan risk over a grid of price moves, less inter-commodity credits.
 
@@ -87,15 +91,16 @@ class SpanLike(MarginModel):
 
     def margin(self, past: MarketHistory, book: Book) -> Floats:
         """Scan risk less credit, (P,) in the numeraire."""
-        risk, _ = self._scan(book.exposure(past.now))
-        return np.asarray(risk.sum(axis=1) - self._credit(book.exposure(past.now)))
+        exposure = book.exposure(past.now)
+        risk, _ = self._scan(exposure)
+        return _charge(risk, self._credit(exposure, risk))
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """Scan risk by underlying, the credit, and the scenario of the riskiest underlying."""
         exposure = book.exposure(past.now)
         risk, scenario = self._scan(exposure)
-        credit, names = self._credit(exposure), list(self.moves())
-        margin = self.margin(past, book)
+        credit, names = self._credit(exposure, risk), list(self.moves())
+        margin = _charge(risk, credit)
         parts = {f"scan {name}": risk[:, a] for a, name in enumerate(past.underlyings)}
         top = risk.argmax(axis=1)
         worst = tuple(f"{past.underlyings[a]}: {names[scenario[p, a]]}" for p, a in enumerate(top))
@@ -107,14 +112,13 @@ class SpanLike(MarginModel):
         losses = -exposure[None, :, :] * moves[:, None, :]
         return losses.max(axis=0), losses.argmax(axis=0)
 
-    def _credit(self, exposure: Floats) -> Floats:
+    def _credit(self, exposure: Floats, risk: Floats) -> Floats:
         """(P,): pairs in order of their credit, each leg's risk used once."""
-        risk = np.sign(exposure) * self._scan(exposure)[0]
         first, second = np.triu_indices(len(self.credit_), 1)
         rate = self.credit_[first, second]
         order = np.argsort(-np.abs(rate), kind="stable")
         order = order[rate[order] != 0]
-        return np.asarray(spread_credit(risk, first[order], second[order], rate[order]))
+        return np.asarray(spread_credit(np.sign(exposure) * risk, first[order], second[order], rate[order]))
 
     def _check(self) -> None:
         for name, low, high in (

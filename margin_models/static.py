@@ -56,7 +56,7 @@ class StaticMargin(MarginModel):
         self.review = review
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
-        """Learn `rate_`; ParameterError for a bad rate or tiers, HistoryError for a window too short."""
+        """Learn `rate_`; ParameterError for a bad rate, tiers or review, HistoryError for a window too short."""
         self._check()
         if self.rate is None:
             self.rate_ = worse_side_quantile(past, coverage)
@@ -107,6 +107,11 @@ class StaticMargin(MarginModel):
         return bool(((dates > reviewed) & (dates <= now)).any())
 
     def _check(self) -> None:
+        try:
+            pd.tseries.frequencies.to_offset(self.review)
+        except ValueError as error:
+            typical = 'Typical values: "YS", "QS", "MS".'
+            raise ParameterError(f"review must be a pandas offset alias, got {self.review!r}. {typical}") from error
         if self.rate is not None and not self.rate >= 0:
             raise ParameterError(f"StaticMargin.rate must be >= 0, got {self.rate}. Typical values: 0.02-0.20.")
         steps = ((0.0, 1.0), *self.tiers)

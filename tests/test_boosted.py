@@ -3,12 +3,13 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 
-from data import Clock, Coverage, Floats, HistoryError, MarketHistory
+from data import Clock, Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from margin_models.volatility import BoostedVolatility, EwmaVolatility
 from margin_models.volatility.boosted import LOOKBACK
 
@@ -259,3 +260,10 @@ def test_a_short_window_is_refused_with_the_rows_it_needs(market: MarketHistory)
     with pytest.raises(HistoryError, match=r"needs 249 rows to fit, got .*248 rows"):
         BoostedVolatility().fit(market.rows(0, 248), DAY)
     BoostedVolatility().fit(market.rows(0, 249), DAY)
+
+
+@pytest.mark.parametrize("wrong", [{"trees": 0}, {"leaves": 1}, {"learning_rate": 0.0}, {"folds": 1}])
+def test_an_ensemble_that_cannot_learn_is_refused(wrong: dict[str, Any], market: MarketHistory) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ParameterError, match=rf"{name} must be .*, got {value}\. Typical values"):
+        BoostedVolatility(**wrong).fit(market, DAY)

@@ -4,8 +4,9 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from data import Coverage, HistoryError, ParameterError
+from data.laws import unit_tail
 from margin_models import CorrelationVaR, EwmaCovariance, LedoitWolfCovariance
-from margin_models.correlation_var import euler_components, unit_tail
+from margin_models.correlation_var import euler_components
 from markets import book_of, market, some_books, two_coins
 
 
@@ -16,12 +17,24 @@ def test_half_life_of_one_row_on_two_known_moves() -> None:
     assert_allclose(fitted.margin(history, book_of(1.0)), [2.3263479 * variance**0.5 * 100 * 1.03 * 1.06], rtol=1e-7)
 
 
-@pytest.mark.parametrize("degrees", [None, 2.5, 4.0, 30.0])
-def test_the_unit_tail_is_that_of_scipy(degrees: float | None) -> None:
-    law = stats.norm() if degrees is None else stats.t(degrees, scale=np.sqrt((degrees - 2) / degrees))
+@pytest.mark.parametrize("degrees", [np.inf, 2.5, 4.0, 30.0, 400.0])
+def test_the_unit_tail_is_that_of_scipy(degrees: float) -> None:
+    law = stats.norm() if np.isinf(degrees) else stats.t(degrees, scale=np.sqrt((degrees - 2) / degrees))
     quantile, beyond = unit_tail(0.99, degrees)
     assert_allclose(quantile, law.ppf(0.99), rtol=1e-9)
     assert_allclose(beyond, law.expect(lambda x: x, lb=law.ppf(0.99)) / 0.01, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("degrees", "tolerance"), [(400.0, 5e-3), (1e6, 2e-6), (1e15, 1e-12)])
+def test_a_tail_of_many_degrees_is_almost_normal(degrees: float, tolerance: float) -> None:
+    assert_allclose(unit_tail(0.99, degrees), unit_tail(0.99), rtol=tolerance)
+
+
+def test_a_model_of_many_degrees_states_a_shortfall() -> None:
+    history, book = market([0.03, -0.06, 0.02]), book_of(1.0)
+    tails = [CorrelationVaR(degrees=n).fit(history, Coverage()).tail(history, book).es for n in (400, 1e6, None)]
+    assert_allclose(tails[0], tails[2], rtol=5e-3)
+    assert_allclose(tails[1], tails[2], rtol=2e-6)
 
 
 def test_components_are_those_of_the_textbook() -> None:
@@ -46,6 +59,8 @@ def test_bad_parameters_and_no_history_are_refused() -> None:
         CorrelationVaR(EwmaCovariance(half_life=0)).fit(history, Coverage()).margin(history, book_of(1.0))
     with pytest.raises(ParameterError, match="degrees must be > 2, got 2"):
         CorrelationVaR(degrees=2).fit(history, Coverage()).margin(history, book_of(1.0))
+    with pytest.raises(ParameterError, match="lookback must be >= 1 or None, got 0"):
+        LedoitWolfCovariance(lookback=0).fit(history, Coverage())
     with pytest.raises(HistoryError, match="2 returns known for every underlying, got 1"):
         CorrelationVaR().fit(market([0.01]), Coverage()).margin(market([0.01]), book_of(1.0))
 

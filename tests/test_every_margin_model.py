@@ -139,18 +139,14 @@ def test_fitting_leaves_the_parameters_alone_and_clones_are_independent(
     assert not any(name.endswith("_") for name in vars(fresh(fitted)))
 
 
-@every_model
+# A reviewed rate may only rise, so it depends on the fits before it: test_static says how.
+@pytest.mark.parametrize("model", [model for model in EXAMPLES if not getattr(model, "review", None)], ids=repr)
 def test_fit_many_gives_what_a_loop_of_fits_gives(
     model: MarginModel, history: MarketHistory, books: BookRecipe
 ) -> None:
     stops = [310, 345, 400]
     for stop, fitted in zip(stops, model.fit_many(history, stops, WINDOW, COVERAGE), strict=True):
-        if isinstance(model, StaticMargin):
-            if model.review:
-                continue  # its rate may only rise: test_static says how
-            learned_until = stops[0]
-        else:
-            learned_until = stop
+        learned_until = stops[0] if isinstance(model, StaticMargin) else stop
         alone = fresh(model).fit(history.rows(learned_until - WINDOW, learned_until), COVERAGE)
         past = history.rows(0, stop)
         book = books.at(past.now)

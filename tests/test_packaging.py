@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import data.version
+from data.compiled import kernel_files
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("data", "margin_models", "backtest", "research")
@@ -130,7 +131,7 @@ def test_make_clean_keeps_recorded_runs_and_stored_data(tmp_path: Path) -> None:
 # ---- One version, one licence, the pages one expects.
 
 
-def test_the_version_is_said_in_one_place() -> None:
+def test_the_installed_package_and_the_citation_have_the_version_of_the_code() -> None:
     assert version("marginlab") == data.version.__version__
     assert f"version: {data.version.__version__}" in (ROOT / "CITATION.cff").read_text().splitlines()
 
@@ -192,6 +193,12 @@ def test_kernels_are_forbidden_every_dependency_but_numpy_and_numba() -> None:
     forbidden = set(contract("kernels are arrays only")["forbidden_modules"])
     assert names - {"numpy", "numba"} - forbidden == set()
     assert forbidden & {"numpy", "numba"} == set()
+
+
+def test_every_kernel_file_is_held_to_arrays() -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in kernel_files()}
+    inside = {"margin_models.kernels" if name.startswith("margin_models.kernels.") else name for name in modules}
+    assert inside == set(contract("kernels are arrays only")["source_modules"])
 
 
 def test_notebooks_hold_no_output_and_no_module() -> None:

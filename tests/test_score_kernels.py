@@ -16,6 +16,7 @@ from backtest import kernels
 from backtest.coverage_tests import count_transitions
 from backtest.kernels import Tally, tally
 from data import Floats, ParameterError
+from data.compiled import plain
 
 LEVEL = 0.9
 
@@ -161,7 +162,7 @@ def test_fewer_threads_than_one_are_refused() -> None:
 def test_one_pair_added_by_the_plain_function_is_the_compiled_one() -> None:
     start = kernels._Running(*np.linspace(0.5, 1.5, len(kernels._Running._fields)).tolist())
     for pair in ((3.0, 2.0, 2.5), (1.0, 2.0, 1.5), (np.nan, 2.0, 2.5), (1.0, 0.0, 0.0)):
-        assert kernels.add_pair(start, *pair, 20.0) == kernels.add_pair.py_func(start, *pair, 20.0)  # type: ignore[attr-defined]
+        assert kernels.add_pair(start, *pair, 20.0) == plain(kernels.add_pair)(start, *pair, 20.0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -181,6 +182,6 @@ def test_a_forked_process_starts_threads_of_its_own(monkeypatch: pytest.MonkeyPa
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 assembly")
 def test_the_division_by_expected_shortfall_takes_several_portfolios_at_once() -> None:
     # Compiled anew, for numba does not show the assembly of what it takes from its cache.
-    fresh = numba.njit(error_model="numpy")(kernels.add_tile.py_func)  # type: ignore[attr-defined]
+    fresh = numba.njit(error_model="numpy")(plain(kernels.add_tile))
     fresh(*panels(8, 4), 10.0, 0, 8, 0, 4, np.zeros((len(kernels._Running._fields), 4)))
     assert "divpd" in next(iter(fresh.inspect_asm().values()))

@@ -1,3 +1,5 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -74,3 +76,11 @@ def test_each_leg_is_used_once() -> None:
 def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match=next(iter(wrong))):
         SpanLike(**wrong).fit(market([0.01, -0.02, 0.03]), Coverage())
+
+
+def test_one_margin_scans_the_grid_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SpanLike().fit(two(0.9), Coverage())
+    grid = Mock(return_value=model.moves())
+    monkeypatch.setattr(model, "moves", grid)
+    model.margin(two(0.9), Book(AB, ("sum",), np.ones((1, 2))))
+    grid.assert_called_once()

@@ -53,6 +53,8 @@ def test_bad_parameters_and_short_windows_are_refused() -> None:
     for tiers in (((0.0, 2.0),), ((10.0, 0.5),), ((10.0, 3.0), (20.0, 2.0))):
         with pytest.raises(ParameterError, match="tiers must rise"):
             StaticMargin(rate=0.1, tiers=tiers).fit(history, Coverage())
+    with pytest.raises(ParameterError, match="review must be a pandas offset alias, got 'foo'"):
+        StaticMargin(rate=0.1, review="foo").fit(history, Coverage())
 
 
 def test_a_long_and_a_short_post_the_same() -> None:

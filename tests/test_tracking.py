@@ -349,7 +349,10 @@ def test_an_installed_package_keeps_runs_in_the_current_folder(tmp_path: Path, m
     assert tracking_uri() == f"sqlite:///{tmp_path / 'mlruns' / 'mlflow.db'}"
 
 
-def test_the_pages_of_mlflow_open_on_this_machine_with_options_that_it_knows(tmp_path: Path) -> None:
+def test_the_pages_of_mlflow_open_on_this_machine_with_options_that_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "what was set before, to come back")
     command = ui_command(tmp_path, port=5123)
     from mlflow.cli import server
 
@@ -363,6 +366,62 @@ def test_no_pages_are_started_for_a_server_and_its_password_is_not_shown(monkeyp
     with pytest.raises(ParameterError, match="https://tracking: open the page") as caught:
         ui_command()
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_is_not_on_the_command_line_of_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = "postgresql://user:secret@host/runs"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "what was set before, to come back")
+    monkeypatch.setenv("MARGINLAB_MLRUNS", str(tmp_path))
+    assert "secret" not in " ".join(ui_command())
+    assert os.environ["MLFLOW_BACKEND_STORE_URI"] == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://user:secret@tracking:5000/a", "https://tracking:5000/a"),
+        ("postgresql://user:secret@ret@host/runs", "postgresql://host/runs"),
+        ("postgresql://user:secret/ret@host/runs", "postgresql://host/runs"),
+        ("postgresql://user:secret?ret@host/runs", "postgresql://host/runs"),
+        ("postgresql://host/runs?user=me@here&password=secret", "postgresql://here"),
+        ("postgresql:///runs?password=secret", "postgresql:///runs"),
+        ("http://tracking:5000", "http://tracking:5000"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_an_address_is_shown_without_user_and_password(uri: str, shown: str) -> None:
+    assert records.public(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("postgresql://user:secret@host/runs", "cannot reach postgresql://user:secret@host/runs"),
+        ("postgresql://user:se%2Fcret@host/runs", "login with se/cret refused"),
+        ("postgresql://user:x@secret@host/runs", "no host 'secret@host'"),
+        ("postgresql://host/runs?user=me@here&password=secret", "login with secret refused"),
+        ("postgresql:///runs?password=secret", "login with secret refused"),
+    ],
+)
+def test_what_a_store_says_is_shown_without_the_password(uri: str, said: str) -> None:
+    assert "cret" not in records.masked(said, uri)
+    assert records.masked("connection refused", uri) == "connection refused"
+
+
+def test_a_failing_database_does_not_tell_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow.store.tracking.sqlalchemy_store as store
+
+    def refuse(uri: str, *_: object) -> None:
+        raise OSError(f"cannot reach {uri}: is 'ret@host' its name?")
+
+    monkeypatch.setattr(store, "SqlAlchemyStore", refuse)
+    with pytest.raises(MarginlabError, match="runs postgresql://host/runs failed: cannot reach") as caught:
+        _ = MlflowTracker("postgresql://user:sec@ret@host/runs", tmp_path).client
+    assert "ret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__  # or a traceback would show the driver's text
 
 
 @pytest.fixture

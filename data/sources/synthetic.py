@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, ndtr, ndtri, stdtrit
+from scipy.special import ndtr, ndtri
 
 from data.clock import Clock, Stamps
 from data.errors import ParameterError
 from data.history import Floats, MarketHistory
+from data.laws import unit_tail
 
 _SUBSTEPS = 24  # of a row's price path: what its high and low are taken from
 _DAYS = np.array(["1678-01-01", "2262-04-11"], dtype="datetime64[D]")  # what 64 bits of nanoseconds hold
@@ -51,11 +52,11 @@ class Elliptical:
 
     def quantile(self, exposure: Floats, level: float) -> Floats:
         """The `level` quantile of the loss, (T, P)."""
-        return self.book_sigma(exposure) * _unit_tail(level, self.degrees)[0]
+        return self.book_sigma(exposure) * unit_tail(level, self.degrees)[0]
 
     def shortfall(self, exposure: Floats, level: float) -> Floats:
         """The mean loss beyond that quantile, (T, P)."""
-        return self.book_sigma(exposure) * _unit_tail(level, self.degrees)[1]
+        return self.book_sigma(exposure) * unit_tail(level, self.degrees)[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,17 +303,6 @@ def jumps(
     covariance = matrix * np.outer(scale, scale)
     law = JumpMixture(rows, probability, covariance, np.full(len(scale), jump_mean), matrix * jump_volatility**2)
     return _market(rng, law, calm + jump, np.tile(scale, (rows, 1)), start, jump)
-
-
-def _unit_tail(level: float, degrees: float) -> tuple[float, float]:
-    """Quantile and expected shortfall of the normal or Student-t law of unit variance."""
-    if math.isinf(degrees):
-        at = float(ndtri(level))
-        return at, math.exp(-0.5 * at**2) / math.sqrt(2 * math.pi) / (1 - level)
-    at, scale = float(stdtrit(degrees, level)), math.sqrt((degrees - 2) / degrees)
-    ratio = math.exp(gammaln((degrees + 1) / 2) - gammaln(degrees / 2)) / math.sqrt(degrees * math.pi)
-    density = ratio * math.pow(1 + at**2 / degrees, -(degrees + 1) / 2)
-    return at * scale, density / (1 - level) * (degrees + at**2) / (degrees - 1) * scale
 
 
 def _begin(rows: int, volatility: Sequence[float], seed: int) -> tuple[Floats, np.random.Generator]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data import Coverage, Floats, HistoryError, MarketHistory
+from data import Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from data.clock import Stamps
 from margin_models.base import VolatilityForecaster
 from margin_models.kernels.recursions import horizon_means, peers_mean, weighted_means
@@ -70,6 +70,8 @@ class BoostedVolatility(VolatilityForecaster):
 
     Raises
     ------
+    ParameterError
+        If the ensemble has no tree, no split, no step or fewer than two folds.
     HistoryError
         If the window has fewer than 45 horizons plus `folds` times (a horizon plus 50 rows).
     """
@@ -85,6 +87,7 @@ class BoostedVolatility(VolatilityForecaster):
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
         """Train one booster a block, and one on all of `past`."""
+        self._check()
         super().fit(past, coverage)
         self._steps, self._row = past.steps(coverage), replace(coverage, horizon=past.clock.step)
         self._refuse_short(past)
@@ -118,6 +121,17 @@ class BoostedVolatility(VolatilityForecaster):
         forecasts = np.full((count, len(past.underlyings)), np.nan)
         forecasts[-len(known) :] = known[-count:]
         return forecasts
+
+    def _check(self) -> None:
+        for name, holds, expected, typical in (
+            ("trees", self.trees >= 1, ">= 1", "30-200"),
+            ("leaves", self.leaves >= 2, ">= 2", "4-16"),
+            ("learning_rate", self.learning_rate > 0, "> 0", "0.02-0.1"),
+            ("folds", self.folds >= 2, ">= 2", "3-6"),
+        ):
+            if not holds:
+                got = f"got {getattr(self, name)}. Typical values: {typical}."
+                raise ParameterError(f"BoostedVolatility.{name} must be {expected}, {got}")
 
     def _refuse_short(self, past: MarketHistory) -> None:
         needed = (LOOKBACK + 1) * self._steps + self.folds * (self._steps + LEAST_ROWS)

@@ -65,7 +65,7 @@ class GarchVolatility(VolatilityForecaster):
     searched up to 0.9999, because heavy-tailed series of short rows often estimate 1.
 
     A fit that fails a gate (`refusal`) never becomes a forecast: the asset is forecast by EWMA(0.94) until the next
-    fit, `failures_` says why, and one warning goes to the log "marginlab".
+    fit, `failures_` says why, and one line at level INFO goes to the log "marginlab".
 
     Parameters
     ----------
