@@ -11,14 +11,15 @@ SHARE = 0.95
 
 
 def block_length(decisions: int, horizon: int) -> int:
-    """Decisions a block holds: two horizons at least, so that overlapping losses stay together, else R^(1/3) of them.
+    """Decisions a block holds: whole horizons, the cube root of how many there are, and two at least.
 
-    Kuensch (1989), Annals of Statistics 17; the rate is that of Hall, Horowitz and Jing (1995), Biometrika 82.
+    Kuensch (1989), Annals of Statistics 17; the rate is that of Hall, Horowitz and Jing (1995), Biometrika 82. Horizons
+    are counted and not decisions: decisions that overlap bring no more of them.
 
     >>> block_length(1000, 1), block_length(1000, 24)
-    (10, 48)
+    (10, 72)
     """
-    return int(min(max(2 * horizon, round(decisions ** (1 / 3)), 1), decisions))
+    return int(min(horizon * max(2, round((decisions / horizon) ** (1 / 3))), decisions))
 
 
 def block_draws(decisions: int, block: int, draws: int = DRAWS, seed: int = SEED) -> NDArray[np.int64]:

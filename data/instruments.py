@@ -199,7 +199,9 @@ class Book:
         scale = np.divide(1.0, gross, out=np.zeros_like(gross), where=gross > 0)
         if isinstance(self.quantity, np.ndarray):
             return self._with(self.quantity * (scale[:, None] * (unit > 0)))
-        return self._with(sparse.csr_array(sparse.diags_array(scale) @ self.quantity))
+        return self._with(
+            sparse.csr_array(sparse.diags_array(scale) @ self.quantity @ sparse.diags_array((unit > 0) * 1.0))
+        )
 
     def _with(self, quantity: Quantity) -> "Book":
         return Book(self.instruments, self.portfolios, quantity, self.listing)

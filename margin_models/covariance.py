@@ -89,7 +89,10 @@ class LedoitWolfCovariance(CovarianceEstimator):
         apart = returns[:: -past.steps(coverage)][::-1]
         sample = apart[complete(apart)]
         sample = sample if len(sample) > 1 else returns[known]
-        self.shrinkage_ = float(ledoit_wolf(sample / _scale(sample), assume_centered=True)[1])
+        scale = _scale(sample)
+        moving = scale > 0
+        learned = ledoit_wolf(sample[:, moving] / scale[moving], assume_centered=True)[1] if moving.any() else 0.0
+        self.shrinkage_ = float(learned)
         return self
 
     def estimate(self, past: MarketHistory) -> Floats:
@@ -97,13 +100,14 @@ class LedoitWolfCovariance(CovarianceEstimator):
         returns, known = _complete_returns(past, self.coverage_, self.lookback or self.window_)
         sample = returns[known]
         scale = _scale(sample)
-        moments = weighted_second_moments(sample / scale, np.ones(len(sample)))
+        moving = scale > 0
+        moments = weighted_second_moments(sample / np.where(moving, scale, 1.0), np.ones(len(sample)))
         shrunk = (1.0 - self.shrinkage_) * moments
-        np.fill_diagonal(shrunk, np.diag(shrunk) + self.shrinkage_ * np.trace(moments) / len(scale))
+        np.fill_diagonal(shrunk, np.diag(shrunk) + self.shrinkage_ * np.trace(moments) / max(moving.sum(), 1))
+        # What never moved keeps a variance of zero: its scale is zero.
         return np.asarray(shrunk * np.outer(scale, scale))
 
 
 def _scale(sample: Floats) -> Floats:
-    """Root mean square of each underlying, 1 for one that does not move, (A,)."""
-    scale = np.sqrt((sample**2).mean(axis=0))
-    return np.where(scale > 0, scale, 1.0)
+    """Root mean square of each underlying, (A,)."""
+    return np.asarray(np.sqrt((sample**2).mean(axis=0)))

@@ -3,7 +3,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from data import Coverage, HistoryError, ParameterError
+from data import Coverage, HistoryError, MarketHistory, ParameterError
 from data.laws import unit_tail
 from margin_models import CorrelationVaR, EwmaCovariance, LedoitWolfCovariance
 from margin_models.correlation_var import euler_components
@@ -63,6 +63,15 @@ def test_bad_parameters_and_no_history_are_refused() -> None:
         LedoitWolfCovariance(lookback=0).fit(history, Coverage())
     with pytest.raises(HistoryError, match="2 returns known for every underlying, got 1"):
         CorrelationVaR().fit(market([0.01]), Coverage()).margin(market([0.01]), book_of(1.0))
+
+
+def test_what_never_moved_has_no_variance() -> None:
+    history = two_coins()
+    pegged = np.column_stack([history.spot, np.where(np.isnan(history.spot[:, 0]), np.nan, 1.0)])
+    market_ = MarketHistory(history.time, ("BTC", "ETH", "PEG"), pegged, history.clock)
+    covariance = LedoitWolfCovariance().fit(market_, Coverage()).estimate(market_)
+    assert_allclose(covariance[2], 0.0)
+    assert_allclose(covariance[:2, :2], LedoitWolfCovariance().fit(history, Coverage()).estimate(history))
 
 
 def test_a_hedge_offsets() -> None:

@@ -156,7 +156,7 @@ def test_blocks_wrap_and_every_date_is_as_likely() -> None:
     assert_array_equal(draws.sum(axis=1), 105)
     assert_allclose(draws.mean(axis=0), 1.05, atol=0.08)
     assert_array_equal(draws, block_draws(100, 7, draws=4000, seed=1))
-    assert block_length(1000, 24) == 48
+    assert block_length(1000, 24) == 72
     with pytest.raises(ParameterError, match="1 to 5 decisions, got 6"):
         block_draws(5, 6)
     assert np.isnan(interval(np.array([np.nan]))).all()
