@@ -28,6 +28,7 @@ def headline(comparison: Comparison) -> pd.DataFrame:
         {
             "at equal coverage": percent("equal_margin"),
             "95 %": span("equal_low", "equal_high", 100, 2),
+            "covers": percent("equal_coverage"),
             "x best": [f"{value:.2f}" for value in table["equal_ratio"]],
             "95 % ": span("equal_ratio_low", "equal_ratio_high", 1, 2),
             "charged": percent("mean_margin"),
