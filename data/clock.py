@@ -1,7 +1,6 @@
 """When does a market have a price: every so often, or once a session?"""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,15 +111,13 @@ class Clock:
         return np.asarray(np.is_busday(days, holidays=np.array(self.holidays, dtype="datetime64[D]")))
 
 
-def infer_clock(time: Stamps, holidays: Sequence[str] = ()) -> Clock:
+def infer_clock(time: Stamps) -> Clock:
     """The clock that sorted stamps seem to keep: sessions where daily stamps skip weekends, else the commonest step.
 
     Raises HistoryError for fewer than two stamps.
     """
     if len(time) < 2:
         raise HistoryError(f"a clock needs two instants at least, got {len(time)}")
-    if holidays:
-        return Clock("1B", tuple(holidays))
     gaps, counts = np.unique(np.diff(time), return_counts=True)
     step = gaps[counts.argmax()]
     dates = time.astype("datetime64[D]")
