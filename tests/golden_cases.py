@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class GoldenError(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """One case of a family; `folder` is where its series are looked for first."""
+    """One case of a family; `folder` is where its series are looked for first, `params` are the system's parameters."""
 
     family: str
     id: str
@@ -40,6 +40,7 @@ class Case:
     relative: float
     absolute: float
     folder: Path
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def has(self, *names: str) -> bool:
         """Whether these are exactly the inputs."""
@@ -96,7 +97,8 @@ def _case(path: Path, case: Mapping[str, Any]) -> Case:
         raise GoldenError(f"{path}: a case must have id, inputs and expected figures, got {sorted(case)}")
     absolute = case.get("tolerance_abs")
     relative = case.get("rel_tol", case.get("tolerance_rel", 1e-9 if absolute is None else 0.0))
-    return Case(path.stem, case["id"], case["inputs"], case["expected"], relative, absolute or 0.0, path.parent)
+    params = case.get("params", {})
+    return Case(path.stem, case["id"], case["inputs"], case["expected"], relative, absolute or 0.0, path.parent, params)
 
 
 def check(case: Case, told: Mapping[str, Any], floor: float = ROUNDING) -> None:

@@ -279,7 +279,7 @@ def fhs(case: Case) -> Figures:
     return {"scenario_pnl": pnl, "VaR_type7": _plain_tail(-pnl, p)[0]}
 
 
-SERVED: dict[str, Callable[[Case], Figures]] = {
+STATISTICS: dict[str, Callable[[Case], Figures]] = {
     "christoffersen": christoffersen,
     "ewma": ewma,
     "fhs": fhs,
@@ -296,40 +296,3 @@ SERVED: dict[str, Callable[[Case], Figures]] = {
 
 # An optimiser leaves a parameter near its bound, not on it, and published fits say where theirs stopped.
 FLOORS = {"garch": 1e-6}
-
-NOT_YET_SERVED = {
-    "acerbi_szekely",
-    "berkowitz",
-    "black_prices",
-    "conformal",
-    "costanzino_curran_du_escanciano",
-    "dcc",
-    "deribit_pm",
-    "derive_dutch_auction",
-    "derive_pmrm2",
-    "derive_pmrm_v1",
-    "derive_srm",
-    "diebold_mariano",
-    "dq",
-    "drift_imf",
-    "duration",
-    "dydx_oimf",
-    "e_backtest",
-    "evt_gpd",
-    "exchange_docs",
-    "giacomini_white",
-    "greeks",
-    "har",
-    "inverse_contracts",
-    "mcneil_frey_2000_backtest",
-    "mcneil_frey_exceedance_residuals",
-    "mcs",
-    "nolde_ziegel_calibration",
-    "ohlc_vol",
-    "order_flow",
-    "realised_measures",
-    "spa",
-    "span_risk_array",
-    "synthetix_v3_perps",
-    "vega_lognormal_es",
-}

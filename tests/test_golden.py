@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from golden_cases import OWN, ROUNDING, Case, check, read_folder
-from golden_families import FLOORS, NOT_YET_SERVED, SERVED
+from golden_families import FLOORS
+from golden_served import NOT_YET_SERVED, SERVED
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

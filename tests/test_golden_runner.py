@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from golden_cases import OWN, REFERENCE_SERIES, Case, GoldenError, check, read_folder
-from golden_families import NOT_YET_SERVED, SERVED
+from golden_served import NOT_YET_SERVED, SERVED
 
 KNOWN = SERVED.keys() | NOT_YET_SERVED
 TUFF = {

@@ -1,0 +1,49 @@
+"""Which golden families does the project serve, and which does it only know?"""
+
+from collections.abc import Callable
+from typing import Any
+
+from golden_cases import Case
+from golden_derive import FAMILIES as DERIVE
+from golden_families import STATISTICS
+from golden_pricing import FAMILIES as PRICING
+from golden_venues import FAMILIES as VENUES
+
+SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {**STATISTICS, **PRICING, **DERIVE, **VENUES}
+KNOWN = {
+    "acerbi_szekely",
+    "berkowitz",
+    "black_prices",
+    "conformal",
+    "costanzino_curran_du_escanciano",
+    "dcc",
+    "deribit_pm",
+    "derive_dutch_auction",
+    "derive_pmrm2",
+    "derive_pmrm_v1",
+    "derive_srm",
+    "diebold_mariano",
+    "dq",
+    "drift_imf",
+    "duration",
+    "dydx_oimf",
+    "e_backtest",
+    "evt_gpd",
+    "exchange_docs",
+    "giacomini_white",
+    "greeks",
+    "har",
+    "inverse_contracts",
+    "mcneil_frey_2000_backtest",
+    "mcneil_frey_exceedance_residuals",
+    "mcs",
+    "nolde_ziegel_calibration",
+    "ohlc_vol",
+    "order_flow",
+    "realised_measures",
+    "spa",
+    "span_risk_array",
+    "synthetix_v3_perps",
+    "vega_lognormal_es",
+}
+NOT_YET_SERVED = KNOWN - SERVED.keys()
