@@ -1,10 +1,12 @@
 """What did the book lose over the margin period, and what did it cost to get out?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from backtest.settlement import payoffs, settlements
 from data import Book, Coverage, Floats, MarketHistory, ParameterError
+from data.valuation import OptionTerms, option_terms, prices
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,19 @@ def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, la
     """USD gain of one long contract from `row` to each later row, (h, N); 0 where nothing is held."""
     listing = book.listing
     column = listing.columns(history.underlyings)
-    price = np.stack([listing.prices(history.at(r)) for r in range(row, last)])
-    start, end = price[0], price[1:]
+    start = prices(listing, history.at(row))
+    end = np.stack([prices(listing, history.at(r)) for r in range(first, last)])
+    done = settlements(listing, history, first, last)
+    end = np.where(done.by, payoffs(listing, done.spot), end)
     spot = history.spot[first:last, column]
     with np.errstate(invalid="ignore", divide="ignore"):
         change = end / start - 1.0
         # An inverse contract gains coin, worth the spot of the later instant (all of it is lost where the coin dies).
         coin = change * np.where(end > 0, spot / end, 1.0)
-    gain = np.where(listing.inverse, coin, np.where(start > 0, end - start, 0.0)) * listing.multiplier
+        # An option that settles in coin pays coin at its expiry, and that coin is held to the end.
+        kept = np.where(done.by & listing.inverse & (done.spot > 0), spot / done.spot, 1.0)
+    linear = np.where(start > 0, end - start, 0.0)
+    gain = np.where(listing.option, end * kept - start, np.where(listing.inverse, coin, linear)) * listing.multiplier
     gain -= _funding_paid(book, history, first, last)
     return np.where(book.held, gain, 0.0)
 
@@ -106,7 +113,30 @@ def _adverse_swing(book: Book, history: MarketHistory, row: int, first: int, las
     with np.errstate(invalid="ignore", divide="ignore"):
         up = np.nan_to_num(np.maximum(history.high[first:last] / spot - 1.0, 0.0), posinf=0.0)
         down = np.nan_to_num(np.maximum(1.0 - history.low[first:last] / spot, 0.0), posinf=0.0)
-    exposure = book.exposure(history.at(row)) * history.rates(np.array([row]))[0]
+    exposure = book.linear_exposure(history.at(row)) * history.rates(np.array([row]))[0]
     moved = np.nan_to_num(spot / np.where(history.spot[row] > 0, history.spot[row], np.nan))
+    if book.listing.option.any():
+        return _swing_with_options(book, history, exposure, moved, up, -down, first)
     long, short = np.maximum(exposure, 0.0), np.maximum(-exposure, 0.0)
     return np.asarray(long @ (down * moved).T + short @ (up * moved).T)
+
+
+def _swing_with_options(
+    book: Book, history: MarketHistory, exposure: Floats, moved: Floats, up: Floats, down: Floats, first: int
+) -> Floats:
+    """The same with options repriced at the high and at the low of their underlying, (P, h)."""
+    swing = np.empty((len(book.portfolios), len(up)))
+    for step in range(len(up)):
+        terms = option_terms(book.listing, history.at(first + step))
+        ways = [exposure * (moved[step] * way[step]) + _option_gains(book, terms, way[step]) for way in (up, down)]
+        swing[:, step] = np.maximum(-np.minimum(*ways), 0.0).sum(axis=1)
+    return swing
+
+
+def _option_gains(book: Book, terms: OptionTerms, move: Floats) -> Floats:
+    """USD gained on the options of each underlying as it makes a relative move (A,), (P, A)."""
+    there = replace(terms, forward=terms.forward * (1.0 + move[terms.underlying]))
+    gain = np.nan_to_num(there.premium - terms.premium) * terms.multiplier
+    onto = np.zeros((len(book.instruments), len(move)))
+    onto[terms.at, terms.underlying] = gain
+    return np.asarray(book.quantity @ onto)

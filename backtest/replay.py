@@ -123,7 +123,8 @@ def decisions(
 ) -> tuple[Rows, int]:
     """Rows with `window` rows up to and including them, a whole horizon ahead and every price known at both ends.
 
-    Every price is that of every underlying, and the mark of every listed instrument that the books may hold.
+    Every price is that of every underlying, and the mark of every listed instrument that the books may hold; one that
+    expires on the way needs none at the end, as it settles at spot.
 
     Each `every`-th of them is taken, and how many of these were skipped for a hole is told. HistoryError where none is
     left, ParameterError where `every` is below 1.
@@ -138,10 +139,14 @@ def decisions(
         )
     rows = np.arange(window - 1, len(history) - ahead, every)
     known: Bools = np.asarray(np.isfinite(history.spot).all(axis=1))
+    start, end = known, known
     if history.marks is not None:
-        held = {instrument.symbol for instrument in books.instruments}
-        known &= np.isfinite(history.marks[:, [symbol in held for symbol in history.listed]]).all(axis=1)
-    chosen = rows[known[rows] & known[rows + ahead]]
+        expiry = {i.symbol: np.datetime64(i.expiry or "NaT", "ns") for i in books.instruments}
+        at = [n for n, symbol in enumerate(history.listed) if symbol in expiry]
+        marked: Bools = np.isfinite(history.marks[:, at])
+        gone = history.time[:, None] >= np.array([expiry[history.listed[n]] for n in at], dtype="datetime64[ns]")
+        start, end = known & marked.all(axis=1), known & (marked | gone).all(axis=1)
+    chosen = rows[start[rows] & end[rows + ahead]]
     if not chosen.size:
         raise HistoryError(f"no decision has every price at both ends: all {len(rows)} were skipped")
     return chosen, len(rows) - len(chosen)

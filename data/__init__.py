@@ -1,5 +1,6 @@
 """What was traded, what was held, and what happened?"""
 
+from data.books import Book, BookRecipe
 from data.clock import Clock
 from data.coverage import Coverage
 from data.errors import (
@@ -13,7 +14,7 @@ from data.errors import (
     SourceError,
 )
 from data.history import Floats, MarketHistory, MarketState
-from data.instruments import Book, BookRecipe, Instrument, Listing
+from data.instruments import Instrument, Listing
 from data.version import __version__
 
 __all__ = [

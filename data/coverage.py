@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from data.clock import plain_span, sessions_in
 from data.errors import ParameterError
+
+DAYS_A_YEAR, SESSIONS_A_YEAR = 365.25, 252
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,15 @@ class Coverage:
             plain_span(self.horizon, "Coverage.horizon")
         if self.path not in ("end", "worst"):
             raise ParameterError(f"Coverage.path must be 'end' or 'worst', got {self.path!r}")
+
+    @property
+    def years(self) -> float:
+        """The horizon in years of 365.25 days; a session counts as one of 252 in a year.
+
+        >>> Coverage(horizon="1D").years * 365.25
+        1.0
+        """
+        sessions = sessions_in(self.horizon)
+        if sessions is not None:
+            return sessions / SESSIONS_A_YEAR
+        return float(plain_span(self.horizon, "Coverage.horizon") / np.timedelta64(1, "D")) / DAYS_A_YEAR

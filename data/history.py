@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 
 MOST_HOLES = 1000  # rows a stamp: a grid with more is a clock misread, and would fill the memory
 _PER_UNDERLYING = ("spot", "high", "low", "volume", "funding")
-PANELS = (*_PER_UNDERLYING, "marks")
+_STRUCTURES = {"curves": 3, "surfaces": 7}  # figures a tenor, of data/curves.py and data/surface.py
+PANELS = (*_PER_UNDERLYING, "marks", *_STRUCTURES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,8 @@ class MarketState:
     """One instant; a hole is NaN, a defaulted asset has price 0.
 
     `spot` is (A,) in the order of `underlyings`, `marks` (N,) in the order of `listed`; `rate` is the USD price of one
-    unit of the numeraire.
+    unit of the numeraire. `curve` (A, K, 3) and `surface` (A, K, 7) are the term structures of data/curves.py and
+    data/surface.py, where the source has them; `implied` says where the surface is from.
     """
 
     time: np.datetime64
@@ -36,6 +38,9 @@ class MarketState:
     marks: Floats
     numeraire: str
     rate: float
+    curve: Floats | None = None
+    surface: Floats | None = None
+    implied: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,9 @@ class MarketHistory:
     volume : (T, A) units of the underlying traded since the row before.
     funding : (T, A) what a long perpetual pays at each instant, as a share of its notional; NaN pays nothing.
     listed, marks : N symbols and their (T, N) marks in USD, for instruments that do not trade at spot.
+    curves : (T, A, K, 3) forward and discount curves, as data/curves.py has them.
+    surfaces : (T, A, K, 7) implied-volatility surfaces, as data/surface.py has them.
+    implied : where the surfaces are from: "quotes", or "proxy: ..." for a stand-in, shown wherever they are used.
     fx : USD per unit of other currencies, (T,) each.
     numeraire : what returns and exposures are counted in; `valued_in` changes it.
     source : a line that says where the data is from.
@@ -74,6 +82,9 @@ class MarketHistory:
     funding: Floats | None = None
     listed: tuple[str, ...] = ()
     marks: Floats | None = None
+    curves: Floats | None = None
+    surfaces: Floats | None = None
+    implied: str = ""
     fx: Mapping[str, Floats] = field(default_factory=dict)
     numeraire: str = "USD"
     source: str = ""
@@ -85,6 +96,12 @@ class MarketHistory:
         for name in _PER_UNDERLYING:
             self._seal(name, (size, len(self.underlyings)))
         self._seal("marks", (size, len(self.listed)))
+        for name, figures in _STRUCTURES.items():
+            panel = getattr(self, name)
+            tenors = panel.shape[2] if panel is not None and panel.ndim == 4 else 0
+            self._seal(name, (size, len(self.underlyings), tenors, figures))
+        if (self.surfaces is None) != (self.implied == ""):
+            raise DataError(f"surfaces, and only surfaces, say where they are from, got implied={self.implied!r}")
         self._seal("time", (size,))
         object.__setattr__(self, "fx", {name: _sealed(rate, (size,), f"fx[{name}]") for name, rate in self.fx.items()})
         if not np.array_equal(self.time, self.clock.grid(self.time[0], self.time[-1]) if size else self.time):
@@ -196,7 +213,20 @@ class MarketHistory:
         """One row as a state."""
         marks = np.empty(0) if self.marks is None else self.marks[row]
         rate = float(self.rates(np.array([row]))[0])
-        return MarketState(self.time[row], self.underlyings, self.spot[row], self.listed, marks, self.numeraire, rate)
+        curve = None if self.curves is None else self.curves[row]
+        surface = None if self.surfaces is None else self.surfaces[row]
+        return MarketState(
+            self.time[row],
+            self.underlyings,
+            self.spot[row],
+            self.listed,
+            marks,
+            self.numeraire,
+            rate,
+            curve,
+            surface,
+            self.implied,
+        )
 
     def steps(self, coverage: Coverage) -> int:
         """How many rows one horizon spans; HistoryError unless it is a whole number."""
@@ -221,6 +251,27 @@ class MarketHistory:
         rate = self.rates(np.arange(len(self)))
         converted: Floats = change * (rate[:-steps] / rate[steps:])[:, None]
         return converted
+
+    def implied_changes(self, coverage: Coverage) -> Floats:
+        """Relative changes of 30-day at-the-money implied volatility over the horizon, (max(T - h, 0), A).
+
+        Row i is the change from row i to i + h; 0 where the history has no surface at either end.
+        """
+        steps = self.steps(coverage)
+        if self.surfaces is None:
+            return np.zeros((max(len(self) - steps, 0), len(self.underlyings)))
+        level = self._implied_levels()
+        change = level[steps:] / level[:-steps] - 1.0
+        return np.nan_to_num(change)
+
+    def _implied_levels(self) -> Floats:
+        """(T, A) at-the-money volatility at 30 days; NaN where there is no surface."""
+        from data.surface import atm_volatilities
+
+        assert self.surfaces is not None
+        size, assets = self.spot.shape
+        flat = self.surfaces.reshape(size * assets, *self.surfaces.shape[2:])
+        return np.asarray(atm_volatilities(flat, 30.0 / 365.25)).reshape(size, assets)
 
     def rates(self, rows: NDArray[np.intp]) -> Floats:
         """USD per unit of the numeraire at these rows."""

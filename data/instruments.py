@@ -1,18 +1,17 @@
-"""What can be held, and who holds it?"""
+"""What can be held?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from data.errors import DataError
 from data.history import Floats, MarketState
 
-Kind = Literal["spot", "perpetual", "future"]
-Quantity = Floats | sparse.csr_array
+Kind = Literal["spot", "perpetual", "future", "option"]
+KINDS = ("spot", "perpetual", "future", "option")
+DATED = ("future", "option")
 
 
 @dataclass(frozen=True)
@@ -22,15 +21,18 @@ class Instrument:
     Parameters
     ----------
     symbol, underlying : names; the underlying is a column of the market.
-    kind : "spot", "perpetual" or (dated) "future"; a future trades at its own mark, the others at spot.
-    multiplier : units of the underlying a contract (linear), or USD a contract (inverse).
-    settlement : "linear" pays in USD; "inverse" pays in the underlying.
-    expiry : when a future settles, ISO instant in UTC; None for the others.
+    kind : "spot", "perpetual", (dated) "future" or (European) "option".
+    multiplier : units of the underlying a contract; USD a contract for an inverse perpetual or future.
+    settlement : "linear" pays in USD; "inverse" pays in the underlying, at its price of that instant.
+    expiry : when a future or an option settles at spot, ISO instant in UTC; None for the others.
+    strike, right : of an option, in USD, "call" or "put"; None for the others.
+    day_count : days a year has when the time to expiry is counted: 365.25 for Deribit, 365 for Derive.
 
     Raises
     ------
     DataError
-        If the multiplier is not positive, a kind or settlement unknown, or a future lacks its expiry.
+        If the multiplier, strike or day count is not positive, a kind, settlement or right unknown, or a future or
+        option lacks what it needs.
     """
 
     symbol: str
@@ -39,40 +41,73 @@ class Instrument:
     multiplier: float = 1.0
     settlement: Literal["linear", "inverse"] = "linear"
     expiry: str | None = None
+    strike: float | None = None
+    right: Literal["call", "put"] | None = None
+    day_count: float = 365.25
 
     def __post_init__(self) -> None:
-        if self.kind not in ("spot", "perpetual", "future"):
-            raise DataError(f"{self.symbol}: kind must be 'spot', 'perpetual' or 'future', got {self.kind!r}")
+        if self.kind not in KINDS:
+            raise DataError(f"{self.symbol}: kind must be one of {KINDS}, got {self.kind!r}")
         if self.settlement not in ("linear", "inverse") or (self.kind == "spot" and self.settlement == "inverse"):
             raise DataError(f"{self.symbol}: a {self.kind} cannot settle {self.settlement!r}")
-        if not (np.isfinite(self.multiplier) and self.multiplier > 0):
-            raise DataError(f"{self.symbol}: multiplier must be > 0, got {self.multiplier}")
-        if (self.kind == "future") != (self.expiry is not None):
-            raise DataError(f"{self.symbol}: a future, and only a future, has an expiry; got {self.expiry!r}")
+        for name in ("multiplier", "day_count"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise DataError(f"{self.symbol}: {name} must be > 0, got {getattr(self, name)}")
+        if (self.kind in DATED) != (self.expiry is not None):
+            raise DataError(
+                f"{self.symbol}: a future or option, and nothing else, has an expiry; got {self.expiry!r}"
+            )
+        self._check_option()
         if self.expiry is not None:
             try:
                 np.datetime64(self.expiry)
             except ValueError as error:
                 raise DataError(f"{self.symbol}: expiry must be an ISO instant, got {self.expiry!r}") from error
 
+    def _check_option(self) -> None:
+        if self.kind != "option":
+            if (self.strike, self.right) != (None, None):
+                raise DataError(f"{self.symbol}: a {self.kind} has no strike and no right")
+        elif self.right not in ("call", "put"):
+            raise DataError(f"{self.symbol}: right must be 'call' or 'put', got {self.right!r}")
+        elif self.strike is None or not (np.isfinite(self.strike) and self.strike > 0):
+            raise DataError(f"{self.symbol}: strike must be > 0, got {self.strike}")
+
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """The instruments of a book, with what the arithmetic needs of them as arrays (N,)."""
+    """The instruments of a book, with what the arithmetic needs of them as arrays (N,).
+
+    `expiry` is NaT and `strike` NaN where there is none.
+    """
 
     instruments: tuple[Instrument, ...]
     multiplier: Floats = field(init=False)
     inverse: NDArray[np.bool_] = field(init=False)
     perpetual: NDArray[np.bool_] = field(init=False)
+    option: NDArray[np.bool_] = field(init=False)
+    call: NDArray[np.bool_] = field(init=False)
+    strike: Floats = field(init=False)
+    expiry: NDArray[np.datetime64] = field(init=False)
+    year: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         symbols = [i.symbol for i in self.instruments]
         if len(set(symbols)) < len(symbols):
             raise DataError(f"instruments must differ in symbol, got {symbols}")
-        object.__setattr__(self, "multiplier", np.array([i.multiplier for i in self.instruments], dtype=np.float64))
-        object.__setattr__(self, "inverse", np.array([i.settlement == "inverse" for i in self.instruments], dtype=bool))
-        object.__setattr__(self, "perpetual", np.array([i.kind == "perpetual" for i in self.instruments], dtype=bool))
-        object.__setattr__(self, "_seen", {})
+        every = self.instruments
+        facts = {
+            "multiplier": np.array([i.multiplier for i in every], dtype=np.float64),
+            "inverse": np.array([i.settlement == "inverse" for i in every], dtype=bool),
+            "perpetual": np.array([i.kind == "perpetual" for i in every], dtype=bool),
+            "option": np.array([i.kind == "option" for i in every], dtype=bool),
+            "call": np.array([i.right == "call" for i in every], dtype=bool),
+            "strike": np.array([np.nan if i.strike is None else i.strike for i in every], dtype=np.float64),
+            "expiry": np.array([i.expiry or "NaT" for i in every], dtype="datetime64[ns]"),
+            "year": np.array([i.day_count for i in every], dtype=np.float64),
+        }
+        for name, values in {**facts, "_seen": {}}.items():
+            object.__setattr__(self, name, values)
 
     def columns(self, underlyings: tuple[str, ...]) -> NDArray[np.intp]:
         """Where each instrument's underlying stands among `underlyings`, (N,); DataError names a missing one."""
@@ -87,171 +122,13 @@ class Listing:
             seen[underlyings] = np.array([underlyings.index(i.underlying) for i in self.instruments], dtype=np.intp)
         return seen[underlyings]
 
-    def prices(self, state: MarketState) -> Floats:
-        """Price of each instrument's reference in USD, (N,): its own mark where listed, else spot; NaN unknown.
+    def marked(self, state: MarketState) -> Floats:
+        """Each instrument's own mark in USD, (N,); NaN where the market does not list it."""
+        place = {symbol: n for n, symbol in enumerate(state.listed)}
+        marks = np.r_[state.marks, np.nan]
+        return np.asarray(marks[[place.get(i.symbol, -1) for i in self.instruments]])
 
-        DataError for a dated future that the market does not list: it is never priced at spot in silence.
-        """
-        price: Floats = state.spot[self.columns(state.underlyings)].copy()
-        for n, instrument in enumerate(self.instruments):
-            if instrument.symbol in state.listed:
-                price[n] = state.marks[state.listed.index(instrument.symbol)]
-            elif instrument.kind == "future":
-                raise DataError(
-                    f"{instrument.symbol} is a dated future without a mark: the market lists {state.listed}"
-                )
-        return price
-
-    def unit_notional(self, state: MarketState) -> Floats:
-        """Notional of one contract in USD, (N,): an inverse contract is worth its USD face; NaN where unpriced."""
-        price = self.prices(state)
-        notional: Floats = np.where(self.inverse, np.where(price > 0, 1.0, price), price) * self.multiplier
-        return notional
-
-
-UNLISTED = Listing(())
-
-
-def _list_instruments(holder: "Book | BookRecipe") -> None:
-    """Fill in the listing of a book or recipe that was made from instruments alone."""
-    if holder.listing is UNLISTED:
-        object.__setattr__(holder, "instruments", tuple(holder.instruments))
-        object.__setattr__(holder, "listing", Listing(holder.instruments))
-
-
-@dataclass(frozen=True, eq=False)
-class Book:
-    """Many portfolios at once.
-
-    Parameters
-    ----------
-    instruments : N contracts.
-    portfolios : P names.
-    quantity : (P, N) signed contracts, an array or, where large, a scipy CSR array.
-    listing : the instruments as arrays, where another book has them already; made from `instruments` otherwise.
-    """
-
-    instruments: tuple[Instrument, ...]
-    portfolios: tuple[str, ...]
-    quantity: Quantity
-    listing: Listing = field(default=UNLISTED, repr=False)
-
-    def __post_init__(self) -> None:
-        _list_instruments(self)
-        shape = (len(self.portfolios), len(self.instruments))
-        if self.quantity.shape != shape:
-            raise DataError(f"quantity must be (portfolios, instruments) = {shape}, got {self.quantity.shape}")
-        held = self.quantity.data if sparse.issparse(self.quantity) else self.quantity
-        if not np.isfinite(held).all():
-            raise DataError("quantity must be finite, got a NaN or infinite holding")
-
-    def _unit(self, state: MarketState) -> Floats:
-        """USD notional a contract, 0 where nothing is held; DataError where something held has no price."""
-        unit = self.listing.unit_notional(state)
-        unknown = ~np.isfinite(unit)
-        if unknown.any():
-            for n in np.flatnonzero(self.held & unknown):
-                raise DataError(f"{self.instruments[n].symbol} is held but has no price at {state.time}")
-            unit = np.where(unknown, 0.0, unit)
-        return unit
-
-    @property
-    def size(self) -> Quantity:
-        """Unsigned contracts, (P, N), in the form of `quantity`."""
-        return np.abs(self.quantity) if isinstance(self.quantity, np.ndarray) else abs(self.quantity)
-
-    @property
-    def held(self) -> NDArray[np.bool_]:
-        """Which instruments some portfolio holds, (N,)."""
-        contracts = np.asarray(self.size.sum(axis=0)).ravel()
-        return np.asarray(contracts != 0)
-
-    def positions(self, state: MarketState) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-        """Every holding as (portfolio, instrument, signed notional in the numeraire), three arrays of equal length."""
-        unit = self._unit(state) / state.rate
-        if isinstance(self.quantity, np.ndarray):
-            portfolio, instrument = np.nonzero(self.quantity)
-            held = self.quantity[portfolio, instrument]
-        else:
-            triplets = self.quantity.tocoo()
-            portfolio, instrument, held = triplets.row.astype(np.intp), triplets.col.astype(np.intp), triplets.data
-        return portfolio, instrument, held * unit[instrument]
-
-    def gross(self, state: MarketState) -> Floats:
-        """Gross notional in the numeraire, (P,)."""
-        gross: Floats = np.asarray(self.size @ (self._unit(state) / state.rate))
-        return gross
-
-    def exposure(self, state: MarketState) -> Floats:
-        """Net notional per underlying in the numeraire, (P, A)."""
-        return np.asarray(self.quantity @ self._onto(state, self._unit(state) / state.rate))
-
-    def _onto(self, state: MarketState, unit: Floats) -> Floats:
-        """(N, A): one contract's notional under its underlying."""
-        onto = np.zeros((len(unit), len(state.underlyings)))
-        onto[np.arange(len(unit)), self.listing.columns(state.underlyings)] = unit
-        return onto
-
-    def at(self, state: MarketState) -> "Book":
-        """The same proportions at unit gross notional in USD; a portfolio that holds nothing of value stays empty."""
-        unit = self._unit(state)
-        gross = np.asarray(self.size @ unit)
-        scale = np.divide(1.0, gross, out=np.zeros_like(gross), where=gross > 0)
-        if isinstance(self.quantity, np.ndarray):
-            return self._with(self.quantity * (scale[:, None] * (unit > 0)))
-        return self._with(
-            sparse.csr_array(sparse.diags_array(scale) @ self.quantity @ sparse.diags_array((unit > 0) * 1.0))
-        )
-
-    def _with(self, quantity: Quantity) -> "Book":
-        return Book(self.instruments, self.portfolios, quantity, self.listing)
-
-
-@dataclass(frozen=True, eq=False)
-class BookRecipe:
-    """Portfolios by share of notional, rebuilt at each decision.
-
-    Parameters
-    ----------
-    instruments : N contracts.
-    portfolios : P names.
-    weight : (P, N) signed shares of notional, any positive scale.
-    listing : the instruments as arrays; made from `instruments` unless given.
-    """
-
-    instruments: tuple[Instrument, ...]
-    portfolios: tuple[str, ...]
-    weight: Floats
-    listing: Listing = field(default=UNLISTED, repr=False)
-
-    def __post_init__(self) -> None:
-        _list_instruments(self)
-        shape = (len(self.portfolios), len(self.instruments))
-        if self.weight.shape != shape:
-            raise DataError(f"weight must be (portfolios, instruments) = {shape}, got {self.weight.shape}")
-
-    @classmethod
-    def of(cls, instruments: tuple[Instrument, ...], holdings: Mapping[str, Mapping[str, float]]) -> Self:
-        """From {portfolio: {symbol: weight}}; DataError names a symbol that is not among the instruments."""
-        symbols = [i.symbol for i in instruments]
-        for name, held in holdings.items():
-            for symbol in held:
-                if symbol not in symbols:
-                    raise DataError(f"portfolio {name!r} holds {symbol!r}, which is not among {symbols}")
-        weight = np.array([[held.get(s, 0.0) for s in symbols] for held in holdings.values()], dtype=np.float64)
-        return cls(instruments, tuple(holdings), weight.reshape(len(holdings), len(symbols)))
-
-    def at(self, state: MarketState) -> Book:
-        """Quantities that give these weights and unit gross notional now.
-
-        A defaulted asset can no longer be held: the rest is scaled up, and a portfolio of nothing else stays empty.
-        """
-        unit = self.listing.unit_notional(state)
-        held = (self.weight != 0).any(axis=0)
-        for n in np.flatnonzero(held & ~np.isfinite(unit)):
-            raise DataError(f"{self.instruments[n].symbol} is in a recipe but has no price at {state.time}")
-        alive = np.isfinite(unit) & (unit > 0)
-        share = np.where(alive, self.weight, 0.0)
-        gross = np.abs(share).sum(axis=1, keepdims=True)
-        quantity = share / np.where(gross > 0, gross, 1.0) / np.where(alive, unit, 1.0)
-        return Book(self.instruments, self.portfolios, quantity, self.listing)
+    def tenor(self, time: np.datetime64) -> Floats:
+        """Years to expiry by each instrument's own day count, (N,); negative once expired, NaN where there is none."""
+        days = (self.expiry - time) / np.timedelta64(1, "D")
+        return np.asarray(days / self.year)

@@ -7,6 +7,7 @@ and `<hash>.json`, the manifest, with everything else. The manifest is written l
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ from data.errors import SnapshotError
 from data.history import Floats, MarketHistory
 from data.storage import alone_in, sha256_of, write_whole
 
-FORMAT = 1  # of the hash and of the files; a change of either is another number
-PANELS = ("spot", "high", "low", "volume", "funding", "marks")
+FORMAT = 2  # of the hash and of the files; a change of either is another number
+PANELS = ("spot", "high", "low", "volume", "funding", "marks", "curves", "surfaces")
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{4,64}")
@@ -120,7 +121,7 @@ def _panels(history: MarketHistory) -> Iterator[tuple[str, Floats]]:
     for name in PANELS:
         panel = getattr(history, name)
         if panel is not None:
-            yield name, panel
+            yield name, panel.reshape(len(history), math.prod(panel.shape[1:]))
     for currency in sorted(history.fx):
         yield f"fx {currency}", history.fx[currency][:, None]
 
@@ -140,7 +141,8 @@ def _header(history: MarketHistory) -> dict[str, Any]:
         "listed": list(history.listed),
         "numeraire": history.numeraire,
         "rows": len(history),
-        "panels": [name for name in PANELS if getattr(history, name) is not None],
+        "implied": history.implied,
+        "panels": [[name, list(panel.shape[1:])] for name in PANELS if (panel := getattr(history, name)) is not None],
         "fx": sorted(history.fx),
     }
 
@@ -215,14 +217,25 @@ def _parquet(history: MarketHistory) -> bytes:
     columns = [pa.array(history.time.astype("datetime64[ns]"), pa.timestamp("ns", "UTC"))]
     labels = ["time"]
     for name, panel in _panels(history):
-        names = history.listed if name == "marks" else ("rate",) if name.startswith("fx ") else history.underlyings
         columns += [pa.array(column) for column in _canonical(panel).T]
-        labels += [f"{name}.{series}".encode("utf-8", "backslashreplace").decode() for series in names]
+        labels += [f"{name}.{series}".encode("utf-8", "backslashreplace").decode() for series in _series(history, name)]
     buffer = io.BytesIO()
     table = pa.table(columns, names=labels)
     # Without page checksums a flipped bit comes back as another price, in silence.
     pq.write_table(table, buffer, write_page_checksum=True, use_dictionary=False, store_schema=False)
     return buffer.getvalue()
+
+
+def _series(history: MarketHistory, name: str) -> list[str]:
+    """The columns of one panel, by name; those of a term structure are numbered within their underlying."""
+    if name.startswith("fx "):
+        return ["rate"]
+    if name == "marks":
+        return list(history.listed)
+    inner = math.prod(getattr(history, name).shape[2:])
+    if inner == 1:
+        return list(history.underlyings)
+    return [f"{underlying}.{n}" for underlying in history.underlyings for n in range(inner)]
 
 
 def _thaw(header: Mapping[str, Any], source: str, numbers: bytes) -> MarketHistory:
@@ -237,14 +250,14 @@ def _thaw(header: Mapping[str, Any], source: str, numbers: bytes) -> MarketHisto
     columns = iter(table.columns)
     time = np.array(next(columns).to_numpy(), dtype="datetime64[ns]")
 
-    def panel(width: int) -> Floats:
-        block = np.empty((len(time), width))
-        for position in range(width):
+    def panel(shape: list[int]) -> Floats:
+        block = np.empty((len(time), math.prod(shape)))
+        for position in range(block.shape[1]):
             block[:, position] = next(columns).to_numpy()
-        return block
+        return block.reshape(len(time), *shape)
 
-    panels = {name: panel(len(symbols if name == "marks" else underlyings)) for name in header["panels"]}
-    rates = {currency: panel(1)[:, 0] for currency in header["fx"]}
+    panels = {name: panel(shape) for name, shape in header["panels"]}
+    rates = {currency: panel([1])[:, 0] for currency in header["fx"]}
     clock = Clock(header["clock"], tuple(header["holidays"]))
     return MarketHistory(
         time,
@@ -253,6 +266,7 @@ def _thaw(header: Mapping[str, Any], source: str, numbers: bytes) -> MarketHisto
         listed=symbols,
         fx=rates,
         numeraire=header["numeraire"],
+        implied=header["implied"],
         source=source,
         **panels,
     )

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
-from data.clock import Stamps
 from margin_models.base import MarginModel, Requirement, TailForecast, VolatilityForecaster
 from margin_models.kernels.tails import book_tails, complete, needed, supports
+from margin_models.revalue import book_pnl, pnl_by_underlying
+from margin_models.scenarios import Scenarios, historical, usd_moves
 from margin_models.volatility.ewma import EwmaVolatility
 
 
@@ -24,26 +25,33 @@ def at_the_quantile(losses: Floats, level: float) -> tuple[NDArray[np.intp], Flo
     return order, np.broadcast_to(np.array([1.0 - share, share]), order.shape)
 
 
-def empirical_tail(book: Book, past: MarketHistory, moves: Floats, level: float) -> TailForecast:
-    """The empirical law of a book's loss under (S, A) moves of its underlyings."""
-    losses = -book.exposure(past.now) @ moves.T
-    return TailForecast(*book_tails(losses, level), losses)
+def empirical_tail(book: Book, past: MarketHistory, scenarios: Scenarios, coverage: Coverage) -> TailForecast:
+    """The empirical law of a book's loss in each scenario, options revalued as the horizon ends."""
+    losses = -book_pnl(book, past.now, scenarios, coverage.years)
+    return TailForecast(*book_tails(losses, coverage.level), losses)
 
 
-def by_underlying(book: Book, past: MarketHistory, moves: Floats, time: Stamps, level: float) -> Requirement:
+def by_underlying(book: Book, past: MarketHistory, scenarios: Scenarios, coverage: Coverage) -> Requirement:
     """The quantile split by underlying, on the scenarios that make it.
 
     `worst` names the start of the horizon that weighs most.
 
     A quantile that is a gain is charged as nothing, and so is each of its parts.
     """
-    exposure = book.exposure(past.now)
-    picked, weight = at_the_quantile(-exposure @ moves.T, level)
-    margin = np.maximum(empirical_tail(book, past, moves, level).var, 0.0)
-    parts = np.where(margin[:, None] > 0, -exposure * (moves[picked] * weight[:, :, None]).sum(axis=1), 0.0)
+    told = empirical_tail(book, past, scenarios, coverage)
+    margin = np.maximum(told.var, 0.0)
+    picked, weight = at_the_quantile(_sample(told), coverage.level)
+    apart = pnl_by_underlying(book, past.now, scenarios, coverage.years)
+    chosen = np.take_along_axis(apart, picked[:, None, :], axis=2)
+    parts = np.where(margin[:, None] > 0, -(chosen * weight[:, None, :]).sum(axis=2), 0.0)
     heaviest = picked[np.arange(len(picked)), weight.argmax(axis=1)]
-    worst = tuple(str(time[row])[:16] for row in heaviest)
+    worst = tuple(scenarios.names[row] for row in heaviest)
     return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)), worst)
+
+
+def _sample(told: TailForecast) -> Floats:
+    assert told.sample is not None
+    return told.sample
 
 
 def lookback_rows(lookback: int | None, window: int) -> int:
@@ -53,15 +61,20 @@ def lookback_rows(lookback: int | None, window: int) -> int:
     return window if lookback is None else lookback
 
 
-def known_scenarios(moves: Floats, time: Stamps, level: float, model: MarginModel) -> tuple[Floats, Stamps]:
-    """The complete rows of (S, A) moves and their stamps; HistoryError where they are fewer than the level needs."""
-    known = complete(moves)
+def known_scenarios(moves: Floats, recent: MarketHistory, coverage: Coverage, model: MarginModel) -> Scenarios:
+    """The complete rows of (S, A) moves in the numeraire, with what implied volatility did meanwhile.
+
+    HistoryError where they are fewer than the level needs.
+    """
+    known, level = complete(moves), coverage.level
     if not supports(int(known.sum()), level):
         raise HistoryError(
             f"{model!r}: a {level} quantile needs {needed(level)} complete horizon returns, "
             f"got {known.sum()} of {len(moves)}"
         )
-    return moves[known], time[: len(moves)][known]
+    own = recent.underlyings.index(recent.numeraire) if recent.numeraire in recent.underlyings else None
+    implied = recent.implied_changes(coverage)
+    return historical(usd_moves(moves[known], own), implied[known], recent.time[: len(moves)][known])
 
 
 class HistoricalVaR(MarginModel):
@@ -84,15 +97,15 @@ class HistoricalVaR(MarginModel):
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
         """The empirical law; HistoryError where fewer complete returns remain than the level needs."""
-        return empirical_tail(book, past, self._scenarios(past)[0], self.coverage_.level)
+        return empirical_tail(book, past, self._scenarios(past), self.coverage_)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon that made it."""
-        return by_underlying(book, past, *self._scenarios(past), self.coverage_.level)
+        return by_underlying(book, past, self._scenarios(past), self.coverage_)
 
-    def _scenarios(self, past: MarketHistory) -> tuple[Floats, Stamps]:
+    def _scenarios(self, past: MarketHistory) -> Scenarios:
         recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
-        return known_scenarios(recent.returns(self.coverage_), recent.time, self.coverage_.level, self)
+        return known_scenarios(recent.returns(self.coverage_), recent, self.coverage_, self)
 
 
 class FilteredHistoricalVaR(MarginModel):
@@ -127,14 +140,14 @@ class FilteredHistoricalVaR(MarginModel):
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
         """The filtered law; HistoryError where fewer innovations are known than the level needs."""
-        return empirical_tail(book, past, self._scenarios(past)[0], self.coverage_.level)
+        return empirical_tail(book, past, self._scenarios(past), self.coverage_)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon whose innovations made it."""
-        return by_underlying(book, past, *self._scenarios(past), self.coverage_.level)
+        return by_underlying(book, past, self._scenarios(past), self.coverage_)
 
-    def _scenarios(self, past: MarketHistory) -> tuple[Floats, Stamps]:
-        """Innovations (S, A) at today's volatility, and when each began."""
+    def _scenarios(self, past: MarketHistory) -> Scenarios:
+        """Innovations at today's volatility."""
         recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
         moves = recent.returns(self.coverage_)
         sigma = self.volatility_.forecasts(past, len(recent))
@@ -142,4 +155,4 @@ class FilteredHistoricalVaR(MarginModel):
         ratio = np.divide(sigma[-1], start, out=np.full_like(start, np.nan), where=start > 0)
         # An asset that has defaulted no longer moves, whatever its volatility was.
         filtered = np.where(moves == 0.0, 0.0, moves * ratio)
-        return known_scenarios(filtered, recent.time, self.coverage_.level, self)
+        return known_scenarios(filtered, recent, self.coverage_, self)

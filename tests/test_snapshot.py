@@ -40,6 +40,9 @@ def _full(rows: int = 40) -> MarketHistory:
         funding=np.full_like(spot, -0.0),
         listed=("BTC-PERP",),
         marks=spot[:, :1] * 1.25,
+        curves=np.arange(rows * 18.0).reshape(rows, 3, 2, 3) / 64,
+        surfaces=np.arange(rows * 42.0).reshape(rows, 3, 2, 7) / 128,
+        implied="quotes",
         fx={"EUR": 1.0 + np.arange(rows) / 64, "AUD": 0.5 + np.arange(rows) / 64},
         numeraire="EUR",
         source="made by hand",
@@ -107,13 +110,13 @@ def test_every_kind_of_series_comes_back_sealed_and_row_by_row(tmp_path: Path) -
 
 
 def test_no_field_of_a_history_is_forgotten() -> None:
-    told = {"time", "underlyings", "clock", "listed", "fx", "numeraire", "source", *snapshot.PANELS}
+    told = {"time", "underlyings", "clock", "listed", "fx", "numeraire", "implied", "source", *snapshot.PANELS}
     assert {item.name for item in fields(MarketHistory)} == told
 
 
 def test_the_hash_of_a_known_history_never_changes() -> None:
-    assert snapshot.content_hash(_plain()) == "8e961f74aec08ce354936021cc6aad69164225c64eae651f8f60feea13978346"
-    assert snapshot.content_hash(_full()) == "f058c2c035271a5b7aebb5a70683a25c606a3773259f8e54815e2ca4c72525ff"
+    assert snapshot.content_hash(_plain()) == "a477db41cd10eaa642239a6e1ab5179de72c22f45933c1dbcc8791902bbfa51e"
+    assert snapshot.content_hash(_full()) == "03db6f98dbd96864310ca6fed8ae8e1f31d91bae3fb41b4465d848789f1e0c89"
 
 
 ONE, TWO = np.array([[1.0], [np.nan], [2.0]]), np.array([[1.0], [np.nan], [np.nextafter(2.0, 3.0)]])
@@ -127,6 +130,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "another numeraire": {"numeraire": "BTC"},
     "an instrument": {"listed": ("P",)},
     "marks": {"listed": ("P",), "marks": ONE},
+    "a curve": {"curves": np.zeros((3, 1, 1, 3))},
+    "a surface": {"surfaces": np.zeros((3, 1, 1, 7)), "implied": "quotes"},
+    "a surface from elsewhere": {"surfaces": np.zeros((3, 1, 1, 7)), "implied": "proxy: realised"},
     "a volume": {"volume": ONE},
     "a funding instead of a volume": {"funding": ONE},
     "an empty funding instead of none": {"funding": ONE * np.nan},
@@ -217,7 +223,7 @@ def _forge(folder: Path, name: str, sha256: str | None = None, **header: Any) ->
 FORGED: list[tuple[dict[str, Any], str]] = [
     ({"underlyings": ["ETH"]}, "must hold what its name says"),
     ({"numeraire": "BTC"}, "must hold what its name says"),
-    ({"format": 2}, "expected format 1, got 2"),
+    ({"format": 3}, "expected format 2, got 3"),
     ({"panels": ["spot", "volume"]}, "no readable snapshot"),
     ({"panels": ["nonsense"]}, "no readable snapshot"),
     ({"clock": "1h"}, "no readable snapshot"),

@@ -1,0 +1,169 @@
+"""What is one contract worth, and how does it move with its underlying?
+
+An instrument that the market lists is worth its own mark. Of the others, spot and perpetuals trade at spot, a future at
+the forward of the curve, and an option at Black-76 on that forward with the volatility of the surface. What expires
+settles at spot, so that from then on it has no price here.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.curves import discount, forward_ratio
+from data.errors import DataError
+from data.history import Floats, MarketState
+from data.instruments import Listing
+try:  # while both are being written
+    from data.pricing import black76, greeks, implied_deviation
+    from data.surface import implied_volatility
+except ImportError:
+    pass
+
+Bools = NDArray[np.bool_]
+Columns = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class OptionTerms:
+    """The M options of a listing at one state, (M,) each; NaN where something is unknown or the option has expired.
+
+    `at` is where each stands in the listing, `underlying` its column. `discount` is what one USD at expiry is worth
+    now; for a coin-settled option that is spot over forward, as one coin then is one coin now.
+    """
+
+    at: Columns
+    underlying: Columns
+    tenor: Floats
+    forward: Floats
+    volatility: Floats
+    discount: Floats
+    strike: Floats
+    call: Bools
+    multiplier: Floats
+    inverse: Bools
+
+    def only(self, kept: Bools) -> "OptionTerms":
+        """Some of the options."""
+        return OptionTerms(*(getattr(self, item.name)[kept] for item in fields(self)))
+
+    @property
+    def deviation(self) -> Floats:
+        """Standard deviation of the log forward until expiry, (M,)."""
+        return np.asarray(self.volatility * np.sqrt(np.maximum(self.tenor, 0.0)))
+
+    @property
+    def premium(self) -> Floats:
+        """USD per unit of the underlying, (M,)."""
+        known = np.isfinite(self.volatility)
+        premium = np.full(len(known), np.nan)
+        premium[known] = self.discount[known] * black76(
+            self.forward[known], self.strike[known], self.deviation[known], self.call[known]
+        )
+        return premium
+
+    @property
+    def delta(self) -> Floats:
+        """USD gained by one contract per relative move of spot, the forward moving along, (M,)."""
+        known = np.isfinite(self.volatility)
+        delta = np.full(len(known), np.nan)
+        told = greeks(
+            self.forward[known],
+            self.strike[known],
+            self.volatility[known],
+            self.tenor[known],
+            self.call[known],
+            self.discount[known],
+        )
+        delta[known] = told.delta * self.forward[known] * self.multiplier[known]
+        return delta
+
+
+def option_terms(listing: Listing, state: MarketState) -> OptionTerms:
+    """What the pricing of each option needs; the volatility is that of its own mark where it is listed."""
+    at = np.flatnonzero(listing.option)
+    column = listing.columns(state.underlyings)[at]
+    tenor = listing.tenor(state.time)[at]
+    strike, call, inverse = listing.strike[at], listing.call[at], listing.inverse[at]
+    spot = state.spot[column]
+    alive = np.isfinite(spot) & (spot > 0) & (tenor > 0)
+    forward, worth = np.full((2, len(at)), np.nan)
+    volatility = np.full(len(at), np.nan)
+    for a in np.unique(column[alive]):
+        mine = alive & (column == a)
+        curve = None if state.curve is None else state.curve[a]
+        ratio = forward_ratio(curve, tenor[mine])
+        forward[mine] = spot[mine] * ratio
+        worth[mine] = np.where(inverse[mine], 1.0 / ratio, discount(curve, tenor[mine]))
+        if state.surface is not None:
+            moneyness = np.log(strike[mine] / forward[mine])
+            volatility[mine] = implied_volatility(state.surface[a], moneyness, tenor[mine])
+    if state.listed:
+        mark = listing.marked(state)[at] / worth
+        listed = alive & np.isfinite(mark)
+        told = implied_deviation(mark[listed], forward[listed], strike[listed], call[listed])
+        volatility[listed] = np.where(np.isfinite(told), told / np.sqrt(tenor[listed]), volatility[listed])
+    return OptionTerms(
+        at, column, tenor, forward, volatility, worth, strike, call, listing.multiplier[at], inverse
+    )
+
+
+def prices(listing: Listing, state: MarketState) -> Floats:
+    """USD per unit of the underlying, (N,): mark, spot, forward or premium; NaN where unknown or expired.
+
+    DataError for a dated future that has neither a mark nor a curve: it is never priced at spot in silence.
+    """
+    column = listing.columns(state.underlyings)
+    mark = listing.marked(state)
+    price: Floats = np.where(np.isfinite(mark), mark, state.spot[column])
+    for n, instrument in enumerate(listing.instruments):
+        if instrument.symbol in state.listed:
+            price[n] = mark[n]
+        elif instrument.kind == "future":
+            price[n] = _curve_forward(listing, state, n, int(column[n]))
+    if listing.option.any():
+        terms = option_terms(listing, state)
+        price[terms.at] = np.where(np.isfinite(mark[terms.at]), mark[terms.at], terms.premium)
+        # Where the underlying is worthless a put is worth its strike, a call nothing.
+        dead = (state.spot[column] == 0) & listing.option
+        price[dead] = np.where(listing.call[dead], 0.0, listing.strike[dead])
+    return price
+
+
+def _curve_forward(listing: Listing, state: MarketState, n: int, column: int) -> float:
+    """The forward of a future that is not listed; NaN once expired."""
+    symbol = listing.instruments[n].symbol
+    if state.curve is None or not np.isfinite(state.curve[column]).any():
+        raise DataError(f"{symbol} is a dated future without a mark or a curve: the market lists {state.listed}")
+    tenor = listing.tenor(state.time)[n : n + 1]
+    if tenor[0] <= 0:
+        return float("nan")
+    return float(state.spot[column] * forward_ratio(state.curve[column], tenor)[0])
+
+
+def notionals(listing: Listing, state: MarketState) -> Floats:
+    """USD notional of one contract, (N,); NaN where unpriced.
+
+    An option's is that of its underlying, an inverse perpetual's or future's its USD face.
+    """
+    price = prices(listing, state)
+    spot = state.spot[listing.columns(state.underlyings)]
+    face = listing.inverse & ~listing.option
+    notional: Floats = np.where(face, np.where(price > 0, 1.0, price), price) * listing.multiplier
+    return np.where(listing.option, np.where(np.isfinite(price), spot, np.nan) * listing.multiplier, notional)
+
+
+def sensitivities(listing: Listing, state: MarketState) -> Floats:
+    """USD gained by one contract per relative move of spot, (N,): the notional, or an option's delta in USD."""
+    unit = notionals(listing, state)
+    if listing.option.any():
+        terms = option_terms(listing, state)
+        unit[terms.at] = np.where(state.spot[terms.underlying] == 0, 0.0, terms.delta)
+    return unit
+
+
+def unit_values(listing: Listing, state: MarketState) -> Floats:
+    """USD that one contract is worth, (N,): coins at spot, options at their premium; futures and perpetuals 0."""
+    owned = listing.option | np.array([i.kind == "spot" for i in listing.instruments], dtype=bool)
+    price = prices(listing, state)
+    return np.where(owned, price * listing.multiplier, np.where(np.isfinite(price), 0.0, np.nan))
