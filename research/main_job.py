@@ -44,7 +44,7 @@ def main_job(
     started = time.perf_counter()
     study = study_of(prices)
     path = report_place(study.name, out)
-    say(f"marginlab: {len(study.models)} models on {len(study.markets)} market(s), {jobs} process(es)")
+    say(f"marginlab: {len(study.every_model)} models on {len(study.markets)} market(s), {jobs} process(es)")
     result = run_study(study, jobs=jobs)
     print(to_json(result) if as_json else text(result), flush=True)
     write(result, path, command)

@@ -63,7 +63,7 @@ def _record_market(parent: Comparison, judged: Judged, result: StudyResult) -> N
     book = figures_book(comparison[next(iter(comparison.replays))])
     ratios = comparison.against_best["ratio"]
     for name, run in comparison.replays.items():
-        model = result.study.models.get(name)
+        model = result.study.every_model.get(name)
         described = f"rate of {result.study.oracle!r} scaled in hindsight" if model is None else repr(model)
         chosen = {} if model is None else {key: repr(value) for key, value in model.get_params().items()}
         metrics = {**asdict(comparison.scores[name]), "over_the_best": float(ratios[name])}

@@ -72,7 +72,7 @@ def render(result: StudyResult, *, command: str, code_version: str, date: str = 
     page = environment.get_template("report.html.j2").render(
         study=result.study,
         markets=[_market(n, judged, result) for n, judged in enumerate(result.markets, start=1)],
-        models=list(_described(result.study.models)),
+        models=list(_described(result.study.every_model)),
         command=command,
         code_version=code_version,
         date=date,

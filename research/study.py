@@ -6,7 +6,7 @@ gives one comparison a market.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backtest.closeout import LiquidationCost
 from backtest.comparison import Comparison, Periods, named
@@ -37,6 +37,7 @@ class Market:
     every : rows between decisions.
     books : made from the underlyings; `default_books` of the history where None.
     crises : named periods, first and last day.
+    models : further models that only this market is asked about, by name.
     remarks : what a reader must know (survivorship, say).
     """
 
@@ -49,6 +50,7 @@ class Market:
     books: Callable[[tuple[str, ...]], Books] | None = None
     every: int = 1
     crises: Periods = field(default_factory=dict)
+    models: Mapping[str, MarginModel] = field(default_factory=dict)
     remarks: str = ""
 
 
@@ -69,10 +71,24 @@ class Study:
         names = [market.name for market in self.markets]
         if len(set(names)) < len(names):
             raise ParameterError(f"markets of a study must differ in name, got {names}")
-        if ORACLE in self.models:
+        if ORACLE in self.every_model:
             raise ParameterError(f"no model may be named {ORACLE!r}: the hindsight rate is shown under that name")
         if self.oracle is not None and self.oracle not in self.models:
             raise ParameterError(f"oracle must be one of {list(self.models)} or None, got {self.oracle!r}")
+        for market in self.markets:
+            twice = self.models.keys() & market.models.keys()
+            if twice:
+                raise ParameterError(f"{market.name} asks about {sorted(twice)}, which every market is asked about")
+
+    @property
+    def every_model(self) -> dict[str, MarginModel]:
+        """The models of all markets and those of single ones; two markets may share one by name if they are equal."""
+        every = dict(self.models)
+        for market in self.markets:
+            for name, model in market.models.items():
+                if repr(every.setdefault(name, model)) != repr(model):
+                    raise ParameterError(f"two models are named {name!r}: {every[name]!r} and {model!r}")
+        return every
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,23 +161,19 @@ def run_study(study: Study, *, jobs: int = 1, progress: bool = True) -> StudyRes
     labels = [f"{market.name}: what happened next" for market in study.markets]
     told = run(_lose, plans, jobs=jobs, labels=labels, progress=progress)
     tasks = [
-        _Task(name, model, plan.market, plan.history, plan.books, study.cost, outcome)
+        replace(plan, name=name, model=model, outcome=outcome)
         for plan, outcome in zip(plans, told, strict=True)
-        for name, model in models.items()
+        for name, model in {**models, **plan.market.models}.items()
     ]
     # The last are the dearest, as a rule: they go first, so that no process waits for one of them at the end.
     tasks.reverse()
     replays = run(_charge, tasks, jobs=jobs, labels=[f"{t.market.name}: {t.name}" for t in tasks], progress=progress)
-    replays.reverse()
-    size = len(models)
+    by_market: dict[str, list[tuple[Replay, Judgement]]] = {}
+    for task, ran in zip(reversed(tasks), reversed(replays), strict=True):
+        by_market.setdefault(task.market.name, []).append(ran)
     judged = tuple(
-        Judged(
-            market,
-            history,
-            content_hash(history),
-            _compared(market, replays[n * size : (n + 1) * size], study.oracle),
-        )
-        for n, (market, history) in enumerate(zip(study.markets, histories, strict=True))
+        Judged(market, history, content_hash(history), _compared(market, by_market[market.name], study.oracle))
+        for market, history in zip(study.markets, histories, strict=True)
     )
     return StudyResult(study, judged, time.perf_counter() - started)
 
