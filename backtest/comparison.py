@@ -197,7 +197,7 @@ def compare(
         runs[name] = replay(
             model, history, books, coverage, window=window, refit_every=refit_every, outcome=told, name=name
         )
-    return Comparison(market, runs)
+    return Comparison(history.titled(market), runs)
 
 
 def default_coverage(history: MarketHistory) -> Coverage:

@@ -186,6 +186,10 @@ class MarketHistory:
             source=source,
         )
 
+    def titled(self, title: str) -> str:
+        """A title for what was found on this history: it says where implied volatility is a proxy."""
+        return f"{title} [implied volatility: proxy]" if self.implied.startswith("proxy") else title
+
     def rows(self, start: int, stop: int) -> "MarketHistory":
         """Rows [start, stop) as read-only views, already checked: the only cut through time."""
         cut = object.__new__(MarketHistory)

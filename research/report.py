@@ -228,6 +228,8 @@ def facts(judged: Judged, run: Replay) -> Iterator[tuple[str, str]]:
     yield "Decisions left out", f"{run.skipped:,} for a missing price at either end of the horizon"
     yield "Checks", "; ".join(flagged) or "no spike, stale price or zero was found"
     yield "Source", history.source or "not stated"
+    if history.implied:
+        yield "Implied volatility", history.implied
     yield "Content hash", judged.data_hash
     yield "To know", plan.remarks or "nothing was remarked"
 

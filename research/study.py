@@ -149,14 +149,18 @@ def run_study(study: Study, *, jobs: int = 1, progress: bool = True) -> StudyRes
     started = time.perf_counter()
     models = named(study.models)
     histories = [market.load() for market in study.markets]
+    markets = [
+        replace(market, title=history.titled(market.title))
+        for market, history in zip(study.markets, histories, strict=True)
+    ]
     books = [
         market.books(history.underlyings) if market.books else default_books(history)
-        for market, history in zip(study.markets, histories, strict=True)
+        for market, history in zip(markets, histories, strict=True)
     ]
     anyone = next(iter(models.values()))
     plans = [
         _Task("what happened", anyone, market, history, held, study.cost)
-        for market, history, held in zip(study.markets, histories, books, strict=True)
+        for market, history, held in zip(markets, histories, books, strict=True)
     ]
     labels = [f"{market.name}: what happened next" for market in study.markets]
     told = run(_lose, plans, jobs=jobs, labels=labels, progress=progress)
@@ -173,7 +177,7 @@ def run_study(study: Study, *, jobs: int = 1, progress: bool = True) -> StudyRes
         by_market.setdefault(task.market.name, []).append(ran)
     judged = tuple(
         Judged(market, history, content_hash(history), _compared(market, by_market[market.name], study.oracle))
-        for market, history in zip(study.markets, histories, strict=True)
+        for market, history in zip(markets, histories, strict=True)
     )
     return StudyResult(study, judged, time.perf_counter() - started)
 

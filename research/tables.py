@@ -106,6 +106,7 @@ def _jsonable(result: StudyResult) -> dict[str, Any]:
                 "title": plan.title,
                 "data_hash": judged.data_hash,
                 "source": judged.history.source,
+                "implied": judged.history.implied,
                 "level": plan.coverage.level,
                 "horizon": plan.coverage.horizon,
                 "window": plan.window,
