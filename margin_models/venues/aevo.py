@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from data import Floats
 from margin_models.venues.checks import finite, not_negative, parameter, positive
@@ -35,7 +35,7 @@ FORMULAS: Mapping[str, Provenance] = {
 }
 
 
-def out_of_the_money(spot: Floats, strike: Floats, call: np.typing.NDArray[np.bool_]) -> Floats:
+def out_of_the_money(spot: Floats, strike: Floats, call: NDArray[np.bool_]) -> Floats:
     """By how much spot must move before the option has intrinsic value, >= 0, in price."""
     return np.asarray(np.maximum(np.where(call, strike - spot, spot - strike), 0.0))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from data import DataError, Floats, ParameterError
 
@@ -29,7 +29,7 @@ def positive(name: str, values: ArrayLike) -> Floats:
     return _demand(name, array, array > 0, "> 0")
 
 
-def whole(name: str, value: int, least: int = 0) -> int:
+def whole(name: str, value: object, least: int = 0) -> int:
     """The value as an exact integer; DataError for a float, a bool or a value below `least`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
         raise DataError(f"{name} must be a whole number >= {least}, got {value!r}")
@@ -49,7 +49,7 @@ def named(parameters: Mapping[str, T], name: str) -> T:
     return parameters[name]
 
 
-def _demand(name: str, array: Floats, right: np.typing.NDArray[np.bool_], rule: str) -> Floats:
+def _demand(name: str, array: Floats, right: NDArray[np.bool_], rule: str) -> Floats:
     if not right.all():
         wrong = array[~right].ravel() if array.ndim else array.reshape(1)
         raise DataError(f"{name} must be {rule}, got {wrong[0]} ({wrong.size} of {array.size} values)")

@@ -3,7 +3,11 @@
 import math
 from collections.abc import Mapping
 
-from margin_models.venues.checks import whole
+import numpy as np
+from numpy.typing import ArrayLike
+
+from data import Floats
+from margin_models.venues.checks import not_negative, whole
 from margin_models.venues.provenance import Provenance
 
 # Sizes are in units of 1e-9, weights in basis points (1e-4), the size factor (IMF) in millionths.
@@ -18,11 +22,12 @@ FORMULAS: Mapping[str, Provenance] = {
     "liability_weight": Provenance("V", _TESTS),
     "asset_weight": Provenance("V", _TESTS),
     "perpetual_margin": Provenance("S", _SOURCE),
+    "margin_fraction": Provenance("V", _TESTS),
 }
 
 
 def liability_weight(size: int, factor: int, weight: int) -> int:
-    """Weight of a borrow of this size in basis points, at least `weight`; the same rule gives a perpetual's margin ratio.
+    """Weight of a borrow of this size in basis points, at least `weight`; a perpetual's margin ratio grows alike.
 
     max(w, w - w // 5 + root * factor // 1e7) with root = isqrt(10 size + 1), in whole numbers as on chain. `size` is in
     units of 1e-9, `factor` in millionths. DataError for what is not a whole number >= 0.
@@ -56,6 +61,15 @@ def perpetual_margin(size: int, value: int, factor: int, ratio: int) -> int:
     with size as a liability weight does. DataError for what is not a whole number >= 0.
     """
     return whole("value", value) * liability_weight(size, factor, ratio) // WEIGHT_PRECISION
+
+
+def margin_fraction(size: ArrayLike, factor: float, fraction: ArrayLike) -> Floats:
+    """`liability_weight` as fractions for unsigned sizes in whole units, arguments broadcast, without the rounding.
+
+    max(f, 0.8 f + factor sqrt(size)); `factor` 0 leaves f. DataError for what is negative or NaN.
+    """
+    base, grows = not_negative("fraction", fraction), not_negative("factor", factor)
+    return np.asarray(np.maximum(base, 0.8 * base + grows * np.sqrt(not_negative("size", size))))
 
 
 def _root(size: int) -> int:

@@ -67,8 +67,8 @@ def tier(name: str) -> LiquidityTier:
 def initial_ppm(open_interest: int, rule: LiquidityTier) -> int:
     """Initial margin in parts per million of notional: base up to the lower cap, all of it from the upper cap on.
 
-    In between base + (1e6 - base) (oi - lower) // (upper - lower), in whole numbers as on chain. `open_interest` in quote
-    quantums. DataError for what is not a whole number >= 0.
+    In between base + (1e6 - base) (oi - lower) // (upper - lower), in whole numbers as on chain. `open_interest` in
+    quote quantums. DataError for what is not a whole number >= 0.
     """
     interest = whole("open interest", open_interest)
     if rule.upper == 0 or interest <= rule.lower:

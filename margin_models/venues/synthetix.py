@@ -56,8 +56,8 @@ class PerpetualMarket:
 def fill_price(price: ArrayLike, size: ArrayLike, skew: ArrayLike, skew_scale: ArrayLike) -> Floats:
     """Price at which a trade of this signed size fills in a market of this skew, arguments broadcast.
 
-    The premium is the mean of (skew / scale) before and after the trade: p (1 + (skew + size / 2) / scale). DataError for a
-    price or scale <= 0, or NaN.
+    The premium is the mean of skew / scale before and after the trade: p (1 + (skew + size / 2) / scale). DataError for
+    a price or scale <= 0, or NaN.
 
     >>> fill_price(30000.0, -1.0, 0.0, 100.0)
     array(29850.)
@@ -74,8 +74,8 @@ def pnl(size: ArrayLike, price: ArrayLike, fill: ArrayLike) -> Floats:
 def margins(size: ArrayLike, price: ArrayLike, market: PerpetualMarket) -> Margins:
     """Initial and maintenance margin of each position in USD, size (..., M); a size of 0 posts nothing.
 
-    Ratio |size| / scale * factor + least; initial |size| p ratio + least margin; maintenance the same with the ratio times the
-    scalar. DataError for a price <= 0 or NaN.
+    Ratio |size| / scale * factor + least; initial |size| p ratio + least margin; maintenance the same with the ratio
+    times the scalar. DataError for a price <= 0 or NaN.
     """
     held = np.abs(finite("size", size))
     ratio = held / np.asarray(market.skew_scale) * market.initial_factor + market.least_initial
@@ -91,7 +91,7 @@ def available(collateral: ArrayLike, gain: ArrayLike) -> Floats:
 
 
 def withdrawable(equity: ArrayLike, size: ArrayLike, price: ArrayLike, market: PerpetualMarket) -> Floats:
-    """What is left of `available` equity (P,) after initial margin and the liquidation reward of each position (P, M)."""
+    """What is left of `available` equity (P,) after initial margin and liquidation reward of the positions (P, M)."""
     notional = np.abs(finite("size", size)) * positive("price", price)
     reward = np.asarray(market.liquidation_reward) * notional
     return np.asarray(finite("equity", equity) - (margins(size, price, market).initial + reward).sum(axis=-1))

@@ -32,7 +32,7 @@ class RiskFactors(NamedTuple):
 
 @dataclass(frozen=True)
 class Levels:
-    """What maintenance margin is multiplied by for the search, initial and release level; ParameterError out of order."""
+    """What maintenance margin is multiplied by for each further level; ParameterError where they do not rise."""
 
     search: float
     initial: float
