@@ -67,7 +67,9 @@ class Book:
         unknown = ~np.isfinite(unit)
         if unknown.any():
             for n in np.flatnonzero(self.held & unknown):
-                raise DataError(f"{self.instruments[n].symbol} is held but {_why(self.listing, n, state)} at {state.time}")
+                raise DataError(
+                    f"{self.instruments[n].symbol} is held but {_why(self.listing, n, state)} at {state.time}"
+                )
             unit = np.where(unknown, 0.0, unit)
         return unit
 

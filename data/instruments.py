@@ -54,9 +54,7 @@ class Instrument:
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise DataError(f"{self.symbol}: {name} must be > 0, got {getattr(self, name)}")
         if (self.kind in DATED) != (self.expiry is not None):
-            raise DataError(
-                f"{self.symbol}: a future or option, and nothing else, has an expiry; got {self.expiry!r}"
-            )
+            raise DataError(f"{self.symbol}: a future or option, and nothing else, has an expiry; got {self.expiry!r}")
         self._check_option()
         if self.expiry is not None:
             try:

@@ -14,11 +14,8 @@ from data.curves import discount, forward_ratio
 from data.errors import DataError
 from data.history import Floats, MarketState
 from data.instruments import Listing
-try:  # while both are being written
-    from data.pricing import black76, greeks, implied_deviation
-    from data.surface import implied_volatility
-except ImportError:
-    pass
+from data.pricing import black76, greeks, implied_deviation
+from data.surface import implied_volatility
 
 Bools = NDArray[np.bool_]
 Columns = NDArray[np.intp]
@@ -103,9 +100,7 @@ def option_terms(listing: Listing, state: MarketState) -> OptionTerms:
         listed = alive & np.isfinite(mark)
         told = implied_deviation(mark[listed], forward[listed], strike[listed], call[listed])
         volatility[listed] = np.where(np.isfinite(told), told / np.sqrt(tenor[listed]), volatility[listed])
-    return OptionTerms(
-        at, column, tenor, forward, volatility, worth, strike, call, listing.multiplier[at], inverse
-    )
+    return OptionTerms(at, column, tenor, forward, volatility, worth, strike, call, listing.multiplier[at], inverse)
 
 
 def prices(listing: Listing, state: MarketState) -> Floats:

@@ -79,6 +79,10 @@ class MarginModel(BaseEstimator, ABC):
         """The law of the loss, or None where the model states none."""
         return None
 
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:  # noqa: ARG002  a default needs nothing
+        """How many multiplications each portfolio's charge takes, (P,); NaN where the model does not say."""
+        return np.full(len(book.portfolios), np.nan)
+
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The requirement in the finest components the model can name, and what was worst where it has such a thing."""
         return self.requirement(past, book)

@@ -80,7 +80,7 @@ class Scenarios:
                 raise ParameterError(f"scenarios need finite {name} of shape {shape}, got {panel.shape}")
         if self.spot.ndim != 2 or len(self.spot) != size:
             raise ParameterError(f"scenarios need (S, A) moves of {size} names, got {self.spot.shape}")
-        if size and self.spot.min() < -1.0:
+        if self.spot.size and self.spot.min() < -1.0:
             raise ParameterError(f"a price cannot fall by more than all of it, got a move of {self.spot.min()}")
 
     def __len__(self) -> int:
@@ -95,7 +95,9 @@ class Scenarios:
             panels = [getattr(part, name) for part in (self, other)]
             if all(panel is None for panel in panels):
                 return None
-            filled = [np.full(len(part), empty) if p is None else p for part, p in zip((self, other), panels, strict=True)]
+            filled = [
+                np.full(len(part), empty) if p is None else p for part, p in zip((self, other), panels, strict=True)
+            ]
             return np.concatenate(filled)
 
         return Scenarios(
@@ -118,9 +120,7 @@ def grid(prices: Floats, vols: Floats, term: VolTerm | None = None) -> Scenarios
     """
     pairs = list(product(prices, vols))
     names = tuple(f"price {100 * p[0]:+.1f}%, vol {100 * v[0]:+.0f}%" for p, v in pairs)
-    return Scenarios(
-        np.array([p for p, _ in pairs]), np.array([v for _, v in pairs]), names, term=term or VolTerm()
-    )
+    return Scenarios(np.array([p for p, _ in pairs]), np.array([v for _, v in pairs]), names, term=term or VolTerm())
 
 
 def span16(

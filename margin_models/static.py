@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from data import Book, Coverage, Floats, MarketHistory, ParameterError
+from data import Book, Coverage, Floats, MarketHistory, MarketState, ParameterError
 from data.clock import Stamps
+from data.valuation import notionals
 from margin_models.base import MarginModel, Requirement
+from margin_models.scan import contract_scan, scan_pnl
 from margin_models.scan_range import worse_side_quantile
+from margin_models.scenarios import Scenarios
 
 Tiers = tuple[tuple[float, float], ...]
 
@@ -33,12 +36,18 @@ def tiered(notional: Floats, tiers: Tiers) -> Floats:
 class StaticMargin(MarginModel):
     """A rate on notional per underlying, fitted on the first window for the coverage and then frozen.
 
+    A position in options pays the most it loses when its underlying moves down or up by the rate, or not at all, with
+    volatility unchanged and the time of the horizon gone by: revalued, so that a long option never pays more than it is
+    worth.
+
     Parameters
     ----------
     cross : True charges the net of all positions in one underlying; False (isolated) each position alone.
     rate : share of notional for every underlying; None learns one each, the larger of the long's and the short's loss
         quantile.
-    tiers : (notional, multiple) pairs, rising: notional beyond each is charged `multiple` times the rate.
+    tiers : (notional, multiple) pairs, rising: notional beyond each is charged `multiple` times the rate. An option
+        position alone counts with its underlying's notional; a net with options counts as the linear one that would
+        lose as much.
     review : pandas offset alias of dated reviews ("YS": each 1 January); at the first refit after each the rate is
         learned again and may only step up. None never reviews.
 
@@ -88,16 +97,46 @@ class StaticMargin(MarginModel):
     def _by_underlying(self, past: MarketHistory, book: Book) -> Floats:
         """(P, A) charges."""
         if self.cross:
-            return tiered(book.exposure(past.now), self.tiers) * self.rate_
+            return self._net(past.now, book)
         portfolio, instrument, notional = book.positions(past.now)
         column = book.listing.columns(past.underlyings)[instrument]
+        rate = self.rate_[column]
+        if book.listing.option.any():
+            bought, sold = self._rates_alone(past.now, book)
+            rate = np.where(notional > 0, bought[instrument], sold[instrument])
         size = len(past.underlyings)
         flat = np.bincount(
             portfolio * size + column,
-            weights=tiered(notional, self.tiers) * self.rate_[column],
+            weights=tiered(notional, self.tiers) * rate,
             minlength=len(book.portfolios) * size,
         )
         return np.asarray(flat, dtype=np.float64).reshape(len(book.portfolios), size)
+
+    def _net(self, state: MarketState, book: Book) -> Floats:
+        """(P, A) charges of everything in an underlying taken together."""
+        if not book.listing.option.any():
+            return np.asarray(tiered(book.exposure(state), self.tiers) * self.rate_)
+        pnl = scan_pnl(book, state, self._moves(), self.coverage_.years)
+        risk = np.maximum(-pnl.min(axis=2), 0.0)
+        size = np.divide(risk, self.rate_, out=np.zeros_like(risk), where=self.rate_ > 0)
+        multiple = np.divide(tiered(size, self.tiers), size, out=np.ones_like(size), where=size > 0)
+        return np.asarray(risk * multiple)
+
+    def _rates_alone(self, state: MarketState, book: Book) -> tuple[Floats, Floats]:
+        """Share of notional that one contract bought, and one sold, must post, (N,) each; 0 where unpriced."""
+        listing = book.listing
+        rate = self.rate_[listing.columns(state.underlyings)]
+        worth = notionals(listing, state) / state.rate
+        pnl = (
+            contract_scan(listing, state, self._moves(), self.coverage_.years)
+            / np.where(worth > 0, worth, 1.0)[:, None]
+        )
+        bought, sold = (np.nan_to_num(np.maximum((side * pnl).max(axis=1), 0.0)) for side in (-1.0, 1.0))
+        return np.where(listing.option, bought, rate), np.where(listing.option, sold, rate)
+
+    def _moves(self) -> Scenarios:
+        spot = np.array([[-1.0], [0.0], [1.0]]) * self.rate_
+        return Scenarios(np.maximum(spot, -1.0), np.zeros_like(spot), ("down", "still", "up"))
 
     def _due(self, reviewed: np.datetime64 | None, now: np.datetime64) -> bool:
         """Whether a review date lies in (reviewed, now]."""

@@ -15,6 +15,7 @@ from margin_models import (
     StaticMargin,
     VolatilityForecaster,
 )
+from margin_models.span import SpanRules
 
 FORECASTERS: list[VolatilityForecaster] = [
     EwmaVolatility(half_life=10),
@@ -30,7 +31,7 @@ EXAMPLES: list[MarginModel] = [
     StaticMargin(cross=True, review="MS"),
     StaticMargin(tiers=((0.3, 2.0),)),
     SpanLike(),
-    SpanLike(scan_range=0.1, least_correlation=0.0),
+    SpanLike(scan_range=0.1, rules=SpanRules(least_correlation=0.0)),
     HistoricalVaR(),
     HistoricalVaR(lookback=150),
     *(CorrelationVaR(covariance) for covariance in COVARIANCES),

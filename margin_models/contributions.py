@@ -1,0 +1,59 @@
+"""What does each position add to the margin of its portfolio?
+
+All of these sum to the margin. Where the margin is the loss in one scenario, a position adds its own loss there (Euler;
+Tasche 1999, Risk contributions and performance measurement); what no scenario explains goes pro rata.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from data import Book, Floats, MarketHistory
+from margin_models.base import MarginModel
+
+
+def holdings(book: Book) -> Floats:
+    """The quantities as a dense array, (P, N)."""
+    return book.quantity if isinstance(book.quantity, np.ndarray) else np.asarray(book.quantity.toarray())
+
+
+def euler_on_scenario(book: Book, unit: Floats, worst: NDArray[np.intp]) -> Floats:
+    """Loss of each position in the scenario that is worst for its portfolio, (P, N).
+
+    `unit` (N, S) is the gain of one contract; `worst` names the scenario a position, (P, N), or a portfolio, (P, 1). By
+    Euler's theorem this is the marginal margin times the position wherever the worst scenario is the only one.
+    """
+    loss: Floats = -holdings(book) * unit[np.arange(len(unit)), worst]
+    return loss + 0.0  # without negative zeros
+
+
+def completed(parts: Floats, margin: Floats, book: Book) -> Floats:
+    """(P, N) parts that sum to the margin (P,): what is missing is shared in proportion to their sizes.
+
+    A portfolio whose parts are all zero shares its margin equally among what it holds.
+    """
+    size = np.abs(parts)
+    size = np.where(size.sum(axis=1, keepdims=True) > 0, size, (holdings(book) != 0) * 1.0)
+    whole = size.sum(axis=1, keepdims=True)
+    share = np.divide(size, whole, out=np.zeros_like(size), where=whole > 0)
+    return np.asarray(parts + (margin - parts.sum(axis=1))[:, None] * share)
+
+
+def leave_one_out(model: MarginModel, past: MarketHistory, book: Book) -> Floats:
+    """Margin less the margin without each instrument, completed to sum to the margin, (P, N).
+
+    For any fitted model; one evaluation an instrument held. Negative for a hedge.
+    """
+    margin, quantity = model.margin(past, book), holdings(book)
+    parts = np.zeros(quantity.shape)
+    for n in np.flatnonzero(book.held):
+        without = quantity.copy()
+        without[:, n] = 0.0
+        parts[:, n] = margin - model.margin(past, Book(book.instruments, book.portfolios, without, book.listing))
+    return completed(parts, margin, book)
+
+
+def contributions_frame(book: Book, parts: Floats) -> pd.DataFrame:
+    """(P, N) contributions with their names, one row a portfolio, one column an instrument."""
+    index = pd.Index(book.portfolios, name="portfolio")
+    return pd.DataFrame(parts, index=index, columns=[i.symbol for i in book.instruments])
