@@ -1,6 +1,5 @@
 """One day of filtered historical simulation with options: reprice once and share it, against numpy."""
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,13 +101,12 @@ def apart(it: Day, every: int) -> Floats:
 def workload() -> list[Measurement]:
     """500 books of ten options and ten linear legs each, 2,000 options, 1,000 scenarios."""
     it, every = day(), 10
-    threads = min(2, os.cpu_count() or 1)
-    ours = lambda: book_tails(-book_pnl(it.book, it.state, it.scenarios, threads=threads), LEVEL)[0]  # noqa: E731
+    ours = lambda: book_tails(-book_pnl(it.book, it.state, it.scenarios), LEVEL)[0]  # noqa: E731
     assert np.allclose(ours(), shared(it), rtol=0, atol=1e-12)
     assert np.allclose(ours()[::every], apart(it, every), rtol=0, atol=1e-12)
-    with threadpool_limits(1):  # two threads that multiply small matrices wait for each other
+    with threadpool_limits(1):  # as in a replay
         took = race({"ours": ours, "shared": lambda: shared(it), "apart": lambda: apart(it, every)})
-    metric = f"{OPTIONS} options, {SCENARIOS} scenarios, {BOOKS} books, {threads} threads"
+    metric = f"{OPTIONS} options, {SCENARIOS} scenarios, {BOOKS} books"
     own, together, alone = took["ours"], took["shared"], every * took["apart"]
     return [
         Measurement("W3", metric, "numpy, repricing shared", together / own, 7.0, own, together),

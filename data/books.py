@@ -11,7 +11,7 @@ from scipy import sparse
 from data.errors import DataError
 from data.history import Floats, MarketState
 from data.instruments import Instrument, Listing
-from data.valuation import notionals, sensitivities, unit_values
+from data.valuation import linear_notionals, notionals, sensitivities, unit_values
 
 Quantity = Floats | sparse.csr_array
 
@@ -107,10 +107,8 @@ class Book:
 
     def linear_exposure(self, state: MarketState) -> Floats:
         """`exposure` without the options, (P, A)."""
-        if not self.listing.option.any():
-            return self.exposure(state)
-        unit = np.where(self.listing.option, 0.0, notionals(self.listing, state))
-        return np.asarray(self.quantity @ self._onto(state, self.known(unit, state) / state.rate))
+        unit = self.known(linear_notionals(self.listing, state), state)
+        return np.asarray(self.quantity @ self._onto(state, unit / state.rate))
 
     def value(self, state: MarketState) -> Floats:
         """What is owned, in the numeraire, (P,): coins at spot, options at their premium, futures and perpetuals 0."""

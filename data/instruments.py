@@ -83,6 +83,7 @@ class Listing:
     multiplier: Floats = field(init=False)
     inverse: NDArray[np.bool_] = field(init=False)
     perpetual: NDArray[np.bool_] = field(init=False)
+    future: NDArray[np.bool_] = field(init=False)
     option: NDArray[np.bool_] = field(init=False)
     call: NDArray[np.bool_] = field(init=False)
     strike: Floats = field(init=False)
@@ -98,13 +99,14 @@ class Listing:
             "multiplier": np.array([i.multiplier for i in every], dtype=np.float64),
             "inverse": np.array([i.settlement == "inverse" for i in every], dtype=bool),
             "perpetual": np.array([i.kind == "perpetual" for i in every], dtype=bool),
+            "future": np.array([i.kind == "future" for i in every], dtype=bool),
             "option": np.array([i.kind == "option" for i in every], dtype=bool),
             "call": np.array([i.right == "call" for i in every], dtype=bool),
             "strike": np.array([np.nan if i.strike is None else i.strike for i in every], dtype=np.float64),
             "expiry": np.array([i.expiry or "NaT" for i in every], dtype="datetime64[ns]"),
             "year": np.array([i.day_count for i in every], dtype=np.float64),
         }
-        for name, values in {**facts, "_seen": {}}.items():
+        for name, values in {**facts, "_seen": {}, "_places": {}}.items():
             object.__setattr__(self, name, values)
 
     def columns(self, underlyings: tuple[str, ...]) -> NDArray[np.intp]:
@@ -120,11 +122,19 @@ class Listing:
             seen[underlyings] = np.array([underlyings.index(i.underlying) for i in self.instruments], dtype=np.intp)
         return seen[underlyings]
 
+    def places(self, listed: tuple[str, ...]) -> NDArray[np.intp]:
+        """Where each instrument stands among the symbols that a market lists, (N,); -1 where it does not."""
+        seen: dict[tuple[str, ...], NDArray[np.intp]] = self.__dict__["_places"]
+        if listed not in seen:
+            place = {symbol: n for n, symbol in enumerate(listed)}
+            seen[listed] = np.array([place.get(i.symbol, -1) for i in self.instruments], dtype=np.intp)
+        return seen[listed]
+
     def marked(self, state: MarketState) -> Floats:
         """Each instrument's own mark in USD, (N,); NaN where the market does not list it."""
-        place = {symbol: n for n, symbol in enumerate(state.listed)}
-        marks = np.r_[state.marks, np.nan]
-        return np.asarray(marks[[place.get(i.symbol, -1) for i in self.instruments]])
+        if not state.listed:
+            return np.full(len(self.instruments), np.nan)
+        return np.asarray(np.r_[state.marks, np.nan][self.places(state.listed)])
 
     def tenor(self, time: np.datetime64) -> Floats:
         """Years to expiry by each instrument's own day count, (N,); negative once expired, NaN where there is none."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,8 +74,9 @@ class OptionQuotes:
 
     def only(self, kept: Bools) -> "OptionQuotes":
         """Some of the options."""
-        cut = {item.name: getattr(self, item.name) for item in fields(self)}
-        return replace(self, **{name: v[kept] for name, v in cut.items() if isinstance(v, np.ndarray)})
+        every = {item.name: getattr(self, item.name) for item in fields(self)}
+        cut: dict[str, Any] = {name: v[kept] for name, v in every.items() if isinstance(v, np.ndarray)}
+        return replace(self, **cut)
 
 
 def read_chain(source: str | Path | pd.DataFrame, at: str | None = None) -> dict[str, OptionQuotes]:
@@ -120,7 +122,7 @@ def read_chain(source: str | Path | pd.DataFrame, at: str | None = None) -> dict
 
 def _underlying_quotes(underlying: str, rows: pd.DataFrame, source: str) -> OptionQuotes:
     inverse = rows["inverse"].astype(bool) if "inverse" in rows else pd.Series(False, index=rows.index)
-    if inverse.nunique() > 1:
+    if inverse.any() and not inverse.all():
         raise DataError(f"{source}: {underlying} must be settled in coin or in dollars, got both")
     table = rows.assign(
         **{name: pd.to_numeric(rows[name], errors="coerce") if name in rows else np.nan for name in _FIGURES},

@@ -5,8 +5,8 @@ Black's formula (1976, "The pricing of commodity contracts", J. Financial Econom
     call = F N(d1) - K N(d2),    d1 = ln(F/K) / s + s/2,    d2 = d1 - s,    s = sigma sqrt(T), the deviation.
 
 As F phi(d1) = K phi(d2), both normal tails share one exponential, and a price takes one division and no branch: the
-loops run in the lanes of the vector unit. `call` is call - put - parity away: puts are priced as they are, so that what
-is out of the money keeps its digits.
+loop over scenarios runs in the lanes of the vector unit. A put is priced as it stands and not by parity, so that it
+keeps its digits out of the money.
 """
 
 import math
@@ -24,22 +24,23 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
 LEAST_DEVIATION = 1e-100  # counts as none at all; its inverse is finite still
-WIDEST_DEVIATION = 76.0  # an option is worth its bound from 2 * FARTHEST on
 FARTHEST = 37.6  # standard deviations; the density beyond, under 1e-307, is out of the exponential's range
 
-# Products and sums may fuse. They may not be reordered, or the rounding in `exponential` is simplified away, and NaN
+# Products and sums may fuse. They may not be reordered, or the rounding in `gaussian` is simplified away, and NaN
 # may not be ruled out, because NaN is how a kernel says that it was given one.
-FUSED = {"contract", "nsz"}
+_FUSED = {"contract", "nsz"}
 
-_INVERSE_ROOT_TWO_PI = 0.3989422804014327
+_ROOT_TWO_PI = 2.5066282746310002
 _ROUNDS_TO_POWER = -0.7213475204444817
 _TWO_LN2_HIGH, _TWO_LN2_LOW = 1.3862943607382476, 3.8164298585411754e-10  # the high part has zeros to spare at its end
 _ROUNDER = 1.5 * 2.0**52  # what is added to this loses its fraction, and leaves its integer in the lowest bits
 _MANTISSA = 52  # bits
-_ROUNDING = 4 * 2.220446049250313e-16
+_WIDEST = 2.0 * FARTHEST  # a deviation at which every option is worth its bound
+_LAST_PLACE = 2.0**-52
+_ROUNDING = 4.0 * _LAST_PLACE
 _STEPS = 100
 
-# exp(x) = 1 + x + x^2 p(x) where |x| <= ln(2)/2, p by interpolation at Chebyshev nodes: relative error under 2e-17.
+# exp(-x/2) = 1 - x/2 + x^2 p(x), |x| <= ln(2), p through the Chebyshev nodes: relative error under 2e-17.
 _GAUSSIAN = (
     -1.2256047605229649e-11,
     2.6972742622470455e-10,
@@ -54,8 +55,9 @@ _GAUSSIAN = (
     -0.5,
     1.0,
 )
-# N(-x) = exp(-x^2/2) P(x)/Q(x) where x >= 0, fitted by us in 60 digits. P/Q is within 2e-17 up to x = 5.3, and further out
-# where a tail weighs less: with a strike of a million forwards N(d2) counts a million times. P(0)/Q(0) is a half exactly.
+# N(-x) = exp(-x^2/2) P(x)/Q(x) where x >= 0; Q begins with x^8. Fitted by us in 60 digits, weighed by min(1, 1e6
+# exp(-x^2/2)), because N(d2) counts a million times where the strike is a million forwards: P/Q is within 2e-17 up to
+# x = 5.2, relatively within 1e-7 up to FARTHEST, and a half exactly at 0. Fewer powers lose the wings.
 _TAIL_P = (
     0.39894198591231034,
     9.173650550154855,
@@ -78,23 +80,23 @@ _TAIL_Q = (
 )
 
 
-@intrinsic
-def _bits_of(_typing: Any, _number: Any) -> tuple[Any, Callable[..., Any]]:
-    """The 64 bits of a float, as an integer."""
-    return types.int64(types.float64), lambda context, builder, _, given: builder.bitcast(
-        given[0], context.get_value_type(types.int64)
-    )
+def _recast(given: types.Type, wanted: types.Type) -> Any:
+    """A compiled function that reads the bits of one type as another's; none of Python's functions on floats does."""
+
+    def code(context: Any, builder: Any, _: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], context.get_value_type(wanted))
+
+    def recast(_typing: Any, _value: Any) -> tuple[Any, Callable[..., Any]]:
+        return wanted(given), code
+
+    return intrinsic(recast)
 
 
-@intrinsic
-def _float_of(_typing: Any, _bits: Any) -> tuple[Any, Callable[..., Any]]:
-    """The float that 64 bits are."""
-    return types.float64(types.int64), lambda context, builder, _, given: builder.bitcast(
-        given[0], context.get_value_type(types.float64)
-    )
+_bits_of = _recast(types.float64, types.int64)
+_float_of = _recast(types.int64, types.float64)
 
 
-@compiled(inline="always", fastmath=FUSED)
+@compiled(inline="always", fastmath=_FUSED)
 def _polynomial(x: float, coefficients: tuple[float, ...]) -> float:
     """Its value by Horner's rule, the highest power first."""
     total = coefficients[0]
@@ -103,15 +105,16 @@ def _polynomial(x: float, coefficients: tuple[float, ...]) -> float:
     return total
 
 
-@compiled(inline="always", fastmath=FUSED)
+@compiled(inline="always", fastmath=_FUSED)
 def _tail_q(x: float) -> float:
+    """Q(x), spared its first product."""
     total = x + _TAIL_Q[0]
     for coefficient in _TAIL_Q[1:]:
         total = total * x + coefficient
     return total
 
 
-@compiled(inline="always", fastmath=FUSED)
+@compiled(inline="always", fastmath=_FUSED)
 def gaussian(x: float) -> float:
     """exp(-x^2/2) for |x| <= FARTHEST, to a unit in the last place.
 
@@ -125,29 +128,20 @@ def gaussian(x: float) -> float:
     return told
 
 
-@compiled(inline="always", fastmath=FUSED)
+@compiled(inline="always", fastmath=_FUSED)
 def _within(d: float) -> float:
     """|d|, at most FARTHEST; NaN stays NaN."""
     x = abs(d)
     return FARTHEST if x > FARTHEST else x
 
 
-@compiled(inline="always", fastmath=FUSED)
-def black_price(
-    forward: float, strike: float, log_ratio: float, half: float, inverse_deviation: float, put: float
+@compiled(inline="always", fastmath=_FUSED)
+def _price(
+    forward: float, strike: float, log_ratio: float, half_deviation: float, inverse_deviation: float, put: float
 ) -> float:
-    """Undiscounted value of one option, within 1e-15 of the larger of forward and strike; never negative.
-
-    Parameters
-    ----------
-    log_ratio : ln(forward / strike), to an absolute error that the value shares, times strike.
-    inverse_deviation : 1 / deviation; finite, so 1 / LEAST_DEVIATION at most.
-    put : 1.0 for a put, 0.0 for a call.
-
-    Where d1 < 0 the tail N(d1) is used, elsewhere 1 - N(-d1), and so for d2: `sure` collects the ones.
-    """
+    """Where d1 < 0 the tail N(d1) is used, elsewhere 1 - N(-d1), and so for d2: `sure` collects the ones."""
     middle = log_ratio * inverse_deviation
-    d1, d2 = middle + half, middle - half
+    d1, d2 = middle + half_deviation, middle - half_deviation
     x1, x2 = _within(d1), _within(d2)
     q1, q2 = _tail_q(x1), _tail_q(x2)
     tail1, tail2 = _polynomial(x1, _TAIL_P) * q2, _polynomial(x2, _TAIL_P) * q1
@@ -158,7 +152,22 @@ def black_price(
     return 0.0 if price < 0.0 else price
 
 
-@compiled(nogil=True, fastmath=FUSED)
+@compiled(inline="always", fastmath=_FUSED)
+def black_price(
+    forward: float, strike: float, log_ratio: float, deviation: float, inverse_deviation: float, put: float
+) -> float:
+    """Undiscounted value of one option, within 1e-15 of its forward and the last place of its intrinsic value; >= 0.
+
+    Parameters
+    ----------
+    log_ratio : ln(forward / strike); the value errs by as much of the forward.
+    inverse_deviation : 1 / deviation, at most 1 / LEAST_DEVIATION.
+    put : 1.0 for a put, 0.0 for a call.
+    """
+    return _price(forward, strike, log_ratio, 0.5 * deviation, inverse_deviation, put)
+
+
+@compiled(nogil=True, fastmath=_FUSED)
 def reprice(
     forward: Floats,
     log_forward: Floats,
@@ -175,23 +184,21 @@ def reprice(
     """Fill `out` (N, S): option n on forward[group[n]] with deviation[n] * scale[scale_group[n]], scenario by scenario.
 
     Forwards and their logarithms are (G, S), scales and their inverses (H, S), the rest (N,). Logarithms may be of
-    prices in any unit, the same for both; inverses are of at least LEAST_DEVIATION.
+    prices in a unit of the group's; inverse scales are at most 1 / LEAST_DEVIATION.
     """
     for n in range(len(strike)):
         forwards, logs = forward[group[n]], log_forward[group[n]]
         scales, inverses = scale[scale_group[n]], inverse_scale[scale_group[n]]
-        price, log_price, spread, flag = strike[n], log_strike[n], deviation[n], put[n]
-        inverse = 1.0 / max(spread, LEAST_DEVIATION)
+        price, log_price, flag = strike[n], log_strike[n], put[n]
+        half, inverse = 0.5 * deviation[n], 1.0 / max(deviation[n], LEAST_DEVIATION)
         row = out[n]
         for s in range(len(row)):
-            row[s] = black_price(
-                forwards[s], price, logs[s] - log_price, 0.5*spread * scales[s], inverse * inverses[s], flag
-            )
+            row[s] = _price(forwards[s], price, logs[s] - log_price, half * scales[s], inverse * inverses[s], flag)
 
 
-@compiled(nogil=True, fastmath=FUSED)
+@compiled(nogil=True, fastmath=_FUSED)
 def price_each(forward: Floats, strike: Floats, log_ratio: Floats, deviation: Floats, put: Floats, out: Floats) -> None:
-    """Fill `out` (N,): option n on its own forward."""
+    """Fill `out` (N,): each option on its own forward."""
     for n in range(len(strike)):
         inverse = 1.0 / max(deviation[n], LEAST_DEVIATION)
         out[n] = black_price(forward[n], strike[n], log_ratio[n], deviation[n], inverse, put[n])
@@ -208,80 +215,88 @@ def _normal(d: float) -> float:
 @compiled
 def _density(d: float) -> float:
     """phi(d), 0 from FARTHEST on."""
-    return _INVERSE_ROOT_TWO_PI * gaussian(d) if abs(d) < FARTHEST else 0.0
+    return gaussian(d) / _ROOT_TWO_PI if abs(d) < FARTHEST else 0.0
 
 
-@compiled
-def greeks_each(
-    forward: Floats, strike: Floats, log_ratio: Floats, volatility: Floats, root: Floats, put: Floats, out: Floats
-) -> None:
-    """Fill `out` (6, N) with delta, gamma, vega, decay (the gain by the year, volatility's doing), vanna and volga.
+@compiled(nogil=True)
+def greeks_each(forward: Floats, log_ratio: Floats, volatility: Floats, root: Floats, put: Floats, out: Floats) -> None:
+    """Fill `out` (6, N) with delta, gamma, vega, decay (volatility's share of theta), vanna and volga, undiscounted.
 
-    Undiscounted, `root` being the square root of the tenor. What grows without bound as an option at the money runs out
-    of deviation, gamma and decay, is 0 where there is none.
+    `root` is the square root of the tenor. Where there is no deviation gamma and decay, whose limits at the money are
+    infinite, are 0 everywhere.
     """
-    for n in range(len(strike)):
+    for n in range(len(forward)):
         spread = max(volatility[n] * root[n], LEAST_DEVIATION)
-        d1 = log_ratio[n] / spread + 0.5 * spread
-        d2 = d1 - spread if abs(log_ratio[n]) > 0.0 else -0.5 * spread
+        middle = log_ratio[n] / spread
+        d1, d2 = middle + 0.5 * spread, middle - 0.5 * spread
         density = _density(d1)
-        by_volatility = root[n] / spread  # 1 / sigma, and 0 at expiry
+        inverse_volatility = root[n] / spread
         vega = forward[n] * density * root[n]
-        some = spread > LEAST_DEVIATION and density > 0.0
+        bent = density > 0.0 and spread > LEAST_DEVIATION
         out[0, n] = -_normal(-d1) if put[n] == 1.0 else _normal(d1)
-        out[1, n] = density / (forward[n] * spread) if some else 0.0
+        out[1, n] = density / (forward[n] * spread) if bent else 0.0
         out[2, n] = vega
-        out[3, n] = -0.5 * forward[n] * density * volatility[n] / root[n] if some else 0.0
-        out[4, n] = -density * d2 * by_volatility if density > 0.0 else 0.0
-        out[5, n] = vega * d1 * d2 * by_volatility if density > 0.0 else 0.0
+        out[3, n] = -0.5 * forward[n] * density * volatility[n] / root[n] if bent else 0.0
+        out[4, n] = -density * d2 * inverse_volatility if density > 0.0 else 0.0
+        out[5, n] = vega * d1 * d2 * inverse_volatility if density > 0.0 else 0.0
 
 
 @compiled
-def _explained(share: float, moneyness: float) -> float:
-    """The deviation at which an option out of the money is worth `share` of its bound, 0 < share < 1.
+def _newton_step(worth: float, share: float, slope: float, rare: bool) -> float:
+    """By how much to widen the deviation, to first order; NaN where the worth is flat.
 
-    Its strike lies exp(moneyness) >= 1 forwards away. Newton's steps within a bracket, where one would leave it a
-    bisection. The worth has its inflection at sqrt(2 moneyness) (Manaster and Koehler 1982); below, -1/2 power of minus
-    its logarithm, and above, the logarithm of what lacks to the bound, are near enough to straight to be solved for.
+    What is straightened is one over the root of minus the logarithm of a rare worth, and the logarithm of what another
+    lacks to its bound.
     """
-    low, high = 0.0, WIDEST_DEVIATION
-    deviation = math.sqrt(2.0 * moneyness)
-    strike = math.exp(moneyness)
-    deviation = min(max(deviation, 1e-3), 0.5 * high)
-    worth = black_price(1.0, strike, -moneyness, deviation, 1.0 / deviation, 0.0)
-    below = share < worth
-    for _ in range(_STEPS):
+    if slope <= 0.0 or worth <= 0.0 or worth >= 1.0:
+        return math.nan
+    if rare:
+        depth = -math.log(worth)
+        return 2.0 * depth * worth / slope * (math.sqrt(depth / -math.log(share)) - 1.0)
+    return (1.0 - worth) / slope * math.log((1.0 - worth) / (1.0 - share))
+
+
+@compiled
+def _explained(share: float, distance: float) -> float:
+    """The deviation at which a call struck at exp(distance) >= 1 forwards is worth `share` of its bound, 0 < share < 1.
+
+    Newton's steps in a bracket, or half of it where they would leave it. They start from the inflection
+    of the worth, sqrt(2 distance) (Manaster and Koehler 1982, "The calculation of implied variances", J. Finance 37),
+    or from the deviation that would do at the money, which is never too wide.
+    """
+    low, high = 0.0, _WIDEST
+    deviation = min(max(math.sqrt(2.0 * distance), _ROOT_TWO_PI * share), 0.5 * _WIDEST)
+    strike = math.exp(distance)
+    rare = False
+    for step in range(_STEPS):
+        worth = black_price(1.0, strike, -distance, deviation, 1.0 / deviation, 0.0)
+        if step == 0:
+            rare = worth > share
+        if abs(worth - share) <= _LAST_PLACE * share:
+            break
         if worth < share:
             low = deviation
         else:
             high = deviation
-        slope = _density(-moneyness / deviation + 0.5 * deviation)
-        step = math.nan
-        if below and worth > 0.0 and slope > 0.0:
-            ours, theirs = -math.log(worth), -math.log(share)
-            step = 2.0 * ours * worth / slope * (math.sqrt(ours / theirs) - 1.0)
-        elif not below and worth < 1.0 and slope > 0.0:
-            step = (1.0 - worth) / slope * math.log((1.0 - worth) / (1.0 - share))
-        tried = deviation + step
+        slope = _density(0.5 * deviation - distance / deviation)
+        tried = deviation + _newton_step(worth, share, slope, rare)
         if not low < tried < high:
             tried = 0.5 * (low + high)
-        if abs(tried - deviation) <= _ROUNDING * deviation:
-            return tried
+        settled = min(abs(tried - deviation), high - low) <= _ROUNDING * deviation
         deviation = tried
-        worth = black_price(1.0, strike, -moneyness, deviation, 1.0 / deviation, 0.0)
+        if settled:
+            break
     return deviation
 
 
-@compiled
+@compiled(nogil=True)
 def explain_each(price: Floats, forward: Floats, strike: Floats, log_ratio: Floats, put: Floats, out: Floats) -> None:
-    """Fill `out` (N,) with the deviation at which each option is worth its price: 0 at intrinsic value, NaN if none is."""
+    """Fill `out` (N,) with the deviation that explains each price: 0 at intrinsic value, NaN where none does."""
     for n in range(len(price)):
-        inner = strike[n] - forward[n] if put[n] == 1.0 else forward[n] - strike[n]
+        inside = strike[n] - forward[n] if put[n] == 1.0 else forward[n] - strike[n]
         bound = min(forward[n], strike[n])
-        share = (price[n] - max(inner, 0.0)) / bound
-        rounding = _ROUNDING * max(forward[n], strike[n]) / bound
-        if inner <= 0.0:
-            rounding = 0.0
+        share = (price[n] - max(inside, 0.0)) / bound
+        rounding = _ROUNDING * max(forward[n], strike[n]) / bound if inside > 0.0 else 0.0
         if not -rounding <= share < 1.0:
             out[n] = math.nan
         elif share <= rounding:

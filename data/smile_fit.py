@@ -24,6 +24,10 @@ RISE = 1.002  # the same for total variance against the smile before
 CEILING = 30.0  # of exceeding a later quote's total variance, relative: a wish, as quotes need not be free of arbitrage
 STRENGTH, HARDER, TRIES = 300.0, 5.0, 4  # of the penalties on arbitrage
 _TINY = 1e-4
+# Of the clamp; the second derivative of the cubic jumps at its knots, so that both sides of each are looked at.
+_DENSITY_GRID = np.sort(
+    np.r_[np.linspace(-1.0, 1.0, 81), np.array([-0.5, 0.0, 0.5]) - 1e-9, np.array([-0.5, 0.0, 0.5]) + 1e-9]
+)
 _SVI_PRIOR = np.array([-0.7, -0.2, 0.0, 0.5])  # ln b, atanh rho, m, ln s in at-the-money deviations
 _SVI_PULL = np.array([0.1, 0.1, 0.1, 0.2])
 _SVI_REACH = np.array([[-50.0, -12.0, -6.0, -8.0, -6.0], [50.0, 5.0, 6.0, 8.0, 3.5]])
@@ -34,9 +38,9 @@ _SMOOTHING = 0.3
 class SmileTargets:
     """What a smile of one expiry should go through, N quotes.
 
-    `volatility` (N,) is wanted within `half` (N,); `low` and `high` (N,) bound the band that should not be left; `weight`
-    (N,); `atm` is the volatility at the forward, and `anchored` whether quotes stand on both sides of it. `ceiling`
-    (2, M) is the log-moneyness and total variance of the next expiry's quotes, which bound what this one's wings may be
+    `volatility` (N,) is wanted within `half` (N,), and counts `weight` (N,); `low` and `high` (N,) bound the band that
+    should not be left. `atm` is the volatility at the forward, `anchored` whether quotes stand on both sides of it.
+    `ceiling` (2, M) is the log-moneyness and total variance of the next expiry's quotes: they bound this one's wings
     where it has no quotes of its own.
     """
 
@@ -84,7 +88,7 @@ def fit_svi(targets: SmileTargets, nearer: Floats | None) -> FittedSmile:
         return np.array([targets.tenor, SVI, a * unit**2, b, np.tanh(at_rho), m * unit, np.exp(log_s) * unit])
 
     def prior(figures: Floats) -> Floats:
-        return _SVI_PULL * (figures[1:] - _SVI_PRIOR)
+        return np.asarray(_SVI_PULL * (figures[1:] - _SVI_PRIOR))
 
     return _fit(smile, prior, _svi_start(targets), targets, nearer, WING)
 
@@ -93,14 +97,15 @@ def fit_spline(targets: SmileTargets, nearer: Floats | None) -> FittedSmile:
     """The monotone cubic through the targets, smooth in logarithms, above the smile of the expiry before."""
 
     def smile(figures: Floats) -> Floats:
-        return np.r_[targets.tenor, SPLINE, targets.scale**2 * np.exp(np.clip(figures, -5.0, 5.0))]
+        knots = targets.scale**2 * np.exp(np.clip(figures, -5.0, 5.0))
+        return np.concatenate([[targets.tenor, SPLINE], knots])
 
     def prior(figures: Floats) -> Floats:
-        return _SMOOTHING * np.diff(figures, 2)
+        return np.asarray(_SMOOTHING * np.diff(figures, 2))
 
     order = np.argsort(targets.log_moneyness)
-    knots = np.linspace(-KNOTS, KNOTS, 5) * targets.scale
-    start = np.interp(knots, targets.log_moneyness[order], targets.volatility[order])
+    at = np.linspace(-KNOTS, KNOTS, 5) * targets.scale
+    start = np.interp(at, targets.log_moneyness[order], targets.volatility[order])
     return _fit(smile, prior, 2 * np.log(start / targets.atm), targets, nearer, KNOTS)
 
 
@@ -159,7 +164,7 @@ def _fit(
         if _free(row, nearer):
             break
         strength *= HARDER
-    return FittedSmile(row, _left_out_errors(row, targets, found.jac, found.fun), _free(row, nearer))
+    return FittedSmile(row, _left_out_errors(targets, np.asarray(found.jac), found.fun), _free(row, nearer))
 
 
 def _within(row: Floats, log_moneyness: Floats) -> Floats:
@@ -186,16 +191,15 @@ def _above(row: Floats, ceiling: Floats) -> Floats:
 
 
 def _arbitrage(row: Floats, grid: Floats, floor: Floats, scale: float) -> Floats:
-    """How far density and total variance fall below what is asked, (2 G,), in shares; 0 where they do not."""
-    edge = float(clamp(row))
-    at = np.clip(grid, -edge, edge)
+    """How far density and total variance fall below what is asked, in shares; 0 where they do not."""
+    short = np.minimum(_within(row, grid)[0] - floor, 0.0) / np.maximum(floor, 0.05 * scale**2)
+    at = _DENSITY_GRID * float(clamp(row))
     shape = smile_shape(row, at)
-    short = np.minimum(shape[0] - floor, 0.0) / np.maximum(floor, 0.05 * scale**2)
     shape[0] = np.maximum(shape[0], 1e-3 * scale**2)
     return np.concatenate([np.minimum(durrleman(shape, at) - DENSITY, 0.0), short])
 
 
-def _left_out_errors(row: Floats, targets: SmileTargets, jacobian: Floats, residual: Floats) -> Floats:
+def _left_out_errors(targets: SmileTargets, jacobian: Floats, residual: Floats) -> Floats:
     """Error in volatility at each quote (N,) of the fit without its strike, by one Gauss-Newton step from the fit.
 
     Allen (1974), "The relationship between variable selection and data augmentation", Technometrics 16, by strike

@@ -57,7 +57,8 @@ def fit_surface(quotes: OptionQuotes, day_count: float = 365.25) -> SurfaceFit:
 
     Volatilities are the venue's marks where these lie within bid and ask, else the middle of bid and ask; each counts
     by its spread, and leaving the spread costs extra. Raw SVI first; the cubic where that misfits, breaks arbitrage or
-    has few strikes; a flat smile for fewer than three strikes.
+    has few strikes; a flat smile for fewer than three strikes, and where neither is free of arbitrage. An expiry of
+    which none is free is left out, and the report says so.
 
     Raises
     ------
@@ -129,15 +130,20 @@ def _best_curve(
 ) -> tuple[str, FittedSmile]:
     """Raw SVI where it is free of arbitrage and fits, else whichever of it and the cubic is free and fits better."""
     if strikes < FEWEST_FOR_SVI:
-        return "cubic", fit_spline(targets, nearer)
+        return _cubic_or_flat(targets, nearer)
     svi = fit_svi(targets, nearer)
     inside = share_inside(quotes, svi.smile)
     if svi.free and not inside < MISFIT:
         return "svi", svi
-    cubic = fit_spline(targets, nearer)
-    if svi.free and not (cubic.free and share_inside(quotes, cubic.smile) > inside):
+    form, other = _cubic_or_flat(targets, nearer)
+    if svi.free and not (form == "cubic" and share_inside(quotes, other.smile) > inside):
         return "svi", svi
-    return "cubic", cubic
+    return form, other
+
+
+def _cubic_or_flat(targets: SmileTargets, nearer: Floats | None) -> tuple[str, FittedSmile]:
+    cubic = fit_spline(targets, nearer)
+    return ("cubic", cubic) if cubic.free else ("flat", flat_smile(targets, nearer))
 
 
 def _root_mean_square(values: Floats) -> float:

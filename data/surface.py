@@ -6,6 +6,8 @@ parsimonious arbitrage-free implied volatility parameterization"). Form 1 is a s
 variances at k = z sqrt(w(0)), z = -2..2. A surface is (K, 7), sorted by tenor; rows of NaN at the end are padding.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from data.errors import DataError
@@ -103,7 +105,7 @@ def calendar_violation(surface: Floats, grid: Floats | None = None) -> float:
     """
     known = surface[np.isfinite(surface[:, TENOR])]
     worst = np.inf
-    for near, far in zip(known[:-1], known[1:], strict=True):
+    for near, far in pairwise(known):
         at = np.concatenate([clamp_grid(near), clamp_grid(far)]) if grid is None else grid
         rise = smile_variance(far, at) - smile_variance(near, at)
         worst = min(worst, float(rise.min() / (far[TENOR] - near[TENOR])))

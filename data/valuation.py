@@ -103,24 +103,31 @@ def option_terms(listing: Listing, state: MarketState) -> OptionTerms:
     return OptionTerms(at, column, tenor, forward, volatility, worth, strike, call, listing.multiplier[at], inverse)
 
 
-def prices(listing: Listing, state: MarketState) -> Floats:
-    """USD per unit of the underlying, (N,): mark, spot, forward or premium; NaN where unknown or expired.
+def linear_prices(listing: Listing, state: MarketState) -> Floats:
+    """Mark, spot or forward of each instrument in USD, (N,); NaN for an option and where unknown or expired.
 
     DataError for a dated future that has neither a mark nor a curve: it is never priced at spot in silence.
     """
     column = listing.columns(state.underlyings)
-    mark = listing.marked(state)
-    price: Floats = np.where(np.isfinite(mark), mark, state.spot[column])
-    for n, instrument in enumerate(listing.instruments):
-        if instrument.symbol in state.listed:
-            price[n] = mark[n]
-        elif instrument.kind == "future":
-            price[n] = _curve_forward(listing, state, n, int(column[n]))
+    listed = listing.places(state.listed) >= 0
+    price = np.where(listed, listing.marked(state), state.spot[column])
+    for n in np.flatnonzero(listing.future & ~listed):
+        price[n] = _curve_forward(listing, state, int(n), int(column[n]))
+    price[listing.option] = np.nan
+    return price
+
+
+def prices(listing: Listing, state: MarketState) -> Floats:
+    """USD per unit of the underlying, (N,): mark, spot, forward or premium; NaN where unknown or expired.
+
+    Raises as `linear_prices` does.
+    """
+    price = linear_prices(listing, state)
     if listing.option.any():
-        terms = option_terms(listing, state)
+        terms, mark = option_terms(listing, state), listing.marked(state)
         price[terms.at] = np.where(np.isfinite(mark[terms.at]), mark[terms.at], terms.premium)
         # Where the underlying is worthless a put is worth its strike, a call nothing.
-        dead = (state.spot[column] == 0) & listing.option
+        dead = (state.spot[listing.columns(state.underlyings)] == 0) & listing.option
         price[dead] = np.where(listing.call[dead], 0.0, listing.strike[dead])
     return price
 
@@ -136,21 +143,31 @@ def _curve_forward(listing: Listing, state: MarketState, n: int, column: int) ->
     return float(state.spot[column] * forward_ratio(state.curve[column], tenor)[0])
 
 
-def notionals(listing: Listing, state: MarketState) -> Floats:
-    """USD notional of one contract, (N,); NaN where unpriced.
+def linear_notionals(listing: Listing, state: MarketState) -> Floats:
+    """USD notional of one contract, (N,): an inverse one's is its USD face; 0 for an option, NaN where unpriced."""
+    price = linear_prices(listing, state)
+    notional = np.where(listing.inverse, np.where(price > 0, 1.0, price), price) * listing.multiplier
+    return np.where(listing.option, 0.0, notional)
 
-    An option's is that of its underlying, an inverse perpetual's or future's its USD face.
-    """
-    price = prices(listing, state)
-    spot = state.spot[listing.columns(state.underlyings)]
-    face = listing.inverse & ~listing.option
-    notional: Floats = np.where(face, np.where(price > 0, 1.0, price), price) * listing.multiplier
-    return np.where(listing.option, np.where(np.isfinite(price), spot, np.nan) * listing.multiplier, notional)
+
+def notionals(listing: Listing, state: MarketState) -> Floats:
+    """USD notional of one contract, (N,), an option's being that of its underlying; NaN where unpriced."""
+    notional = linear_notionals(listing, state)
+    if listing.option.any():
+        _fill_options(notional, option_terms(listing, state), state)
+    return notional
+
+
+def _fill_options(notional: Floats, terms: OptionTerms, state: MarketState) -> None:
+    """Put the options' notionals among those of a listing; 0 where the underlying is worthless."""
+    spot = state.spot[terms.underlying]
+    priced = np.isfinite(terms.volatility) | (spot == 0)
+    notional[terms.at] = np.where(priced, spot * terms.multiplier, np.nan)
 
 
 def sensitivities(listing: Listing, state: MarketState) -> Floats:
     """USD gained by one contract per relative move of spot, (N,): the notional, or an option's delta in USD."""
-    unit = notionals(listing, state)
+    unit = linear_notionals(listing, state)
     if listing.option.any():
         terms = option_terms(listing, state)
         unit[terms.at] = np.where(state.spot[terms.underlying] == 0, 0.0, terms.delta)

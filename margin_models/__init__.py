@@ -5,8 +5,12 @@ from data import Coverage
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast, VolatilityForecaster
 from margin_models.correlation_var import CorrelationVaR
 from margin_models.covariance import EwmaCovariance, LedoitWolfCovariance
+from margin_models.greeks_margin import GreeksMargin
 from margin_models.historical_var import FilteredHistoricalVaR, HistoricalVaR
-from margin_models.span import SpanLike
+from margin_models.monte_carlo import MonteCarloES
+from margin_models.scenario_margin import ScenarioGrid, ScenarioMargin
+from margin_models.scenarios import Scenarios, VolTerm
+from margin_models.span import SpanLike, SpanRules
 from margin_models.static import StaticMargin
 from margin_models.volatility import BoostedVolatility, EwmaVolatility, GarchVolatility
 
@@ -19,12 +23,19 @@ __all__ = [
     "EwmaVolatility",
     "FilteredHistoricalVaR",
     "GarchVolatility",
+    "GreeksMargin",
     "HistoricalVaR",
     "LedoitWolfCovariance",
     "MarginModel",
+    "MonteCarloES",
     "Requirement",
+    "ScenarioGrid",
+    "ScenarioMargin",
+    "Scenarios",
     "SpanLike",
+    "SpanRules",
     "StaticMargin",
     "TailForecast",
+    "VolTerm",
     "VolatilityForecaster",
 ]

@@ -93,7 +93,7 @@ def fit_degrees(sample: Floats, correlation: Floats) -> float:
     if moving.sum() < 2:
         return math.inf
     ranks = np.argsort(np.argsort(sample[:, moving], axis=0, kind="stable"), axis=0, kind="stable")
-    share = (ranks + 1.0) / (len(sample) + 1.0)
+    share = np.asarray((ranks + 1.0) / (len(sample) + 1.0), dtype=np.float64)
     part = correlation[np.ix_(moving, moving)]
     likelihood = [_log_likelihood(student_quantile(share, degrees), part, degrees) for degrees in DEGREES]
     return DEGREES[int(np.argmax(likelihood))]

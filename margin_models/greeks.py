@@ -86,9 +86,10 @@ def contract_greeks(listing: Listing, state: MarketState) -> ContractGreeks:
     if listing.option.any():
         terms = option_terms(listing, state)
         known = np.isfinite(terms.volatility)
-        priced = option_greeks(terms.only(known), state)
+        alive = terms.only(known)
+        priced, priced_at = option_greeks(alive, state), alive.at
         rows[1:, terms.at] = np.where(state.spot[terms.underlying] == 0, 0.0, np.nan)
-        rows[:, terms.at[known]] = [getattr(priced, item.name) for item in fields(priced)]
+        rows[:, priced_at] = [getattr(priced, item.name) for item in fields(priced)]
     return ContractGreeks(*rows)
 
 

@@ -116,7 +116,8 @@ class MonteCarloES(MarginModel):
 
     After what the Options Clearing Corporation tells of STANS (86 FR 9410, 2021): Monte Carlo, a t copula,
     expected shortfall at 99 %. Marginal laws are those of past returns over the volatility forecast at their start,
-    times today's forecast. Implied volatilities follow their underlyings by a regression learned by `fit`, where the
+    times today's forecast; beyond the outermost of them tails are Student-t (margin_models/copula.py), so that what only
+    a crash moves is charged for one worse than the window's. Implied volatilities follow their underlyings by a regression learned by `fit`, where the
     history has surfaces. Every book of every decision meets the same random numbers, so that a book never posts more
     than its parts.
 
@@ -193,14 +194,14 @@ class MonteCarloES(MarginModel):
     def draws(self, past: MarketHistory) -> Scenarios:
         """The scenarios that every book meets now."""
         innovations, today = self._innovations(past, self.lookback or self.window_)
-        known = [column[np.isfinite(column)] for column in innovations.T]
+        known, level = [column[np.isfinite(column)] for column in innovations.T], self.coverage_.level
         for a, sample in enumerate(known):
             if past.spot[-1, a] == 0.0:
                 known[a], today[a] = np.zeros(1), 0.0
-            elif not supports(len(sample), self.coverage_.level) or not np.isfinite(today[a]):
+            elif not supports(len(sample), level) or not np.isfinite(today[a]):
                 raise HistoryError(
-                    f"{self!r}: the {self.coverage_.level} tail of {past.underlyings[a]} needs "
-                    f"{needed(self.coverage_.level)} innovations and a volatility forecast, got {len(sample)} and {today[a]}"
+                    f"{self!r}: the {level} tail of {past.underlyings[a]} needs {needed(level)} innovations and a "
+                    f"volatility forecast, got {len(sample)} and {today[a]}"
                 )
         correlation = correlation_of(self.covariance_.estimate(past))
         law = JointLaw(tuple(known), today, correlation, self.degrees_, self.implied_)

@@ -24,14 +24,15 @@ _LEAST_SCALE = 1e-100
 class Repricing:
     """M options ready for S scenarios; the arguments of the kernel `option_gains`, in its order."""
 
-    forward: Floats
-    log_forward: Floats
+    moved: Floats
+    log_moved: Floats
     group: Places
     scale: Floats
     inverse_scale: Floats
     scale_group: Places
+    forward: Floats
     strike: Floats
-    log_strike: Floats
+    log_ratio: Floats
     deviation: Floats
     put: Floats
     worth: Floats
@@ -71,24 +72,23 @@ def repricing(terms: OptionTerms, state: MarketState, scenarios: Scenarios, elap
     spot = state.spot[terms.underlying]
     left = np.maximum(terms.tenor - elapsed, 0.0)
     share = left / terms.tenor
-    first, group = _expiries(terms)
-    column = terms.underlying[first]
-    moved = np.maximum(1.0 + scenarios.spot.T, _LEAST_PRICE)
-    forward = (spot * (terms.forward / spot) ** share)[first, None]
-    scale, scale_group = _vol_scale(terms, scenarios, first, group)
-    forwards, log_forwards = forward * moved[column], np.log(forward) + np.log(moved)[column]
+    # Rows in memory, one after the other: the kernel runs along them.
+    moved, group = np.maximum(1.0 + np.ascontiguousarray(scenarios.spot.T), _LEAST_PRICE), terms.underlying
     if scenarios.rate is not None:
-        shift = scenarios.rate * left[first, None]
-        forwards, log_forwards = forwards * np.exp(shift), log_forwards + shift
+        first, group = _expiries(terms)
+        moved = moved[terms.underlying[first]] * np.exp(scenarios.rate * left[first, None])
+    scale, scale_group = _vol_scale(terms, scenarios)
+    forward = spot * (terms.forward / spot) ** share
     return Repricing(
-        forwards,
-        log_forwards,
+        moved,
+        np.log(moved),
         group,
         scale,
         1.0 / np.maximum(scale, _LEAST_SCALE),
         scale_group,
+        forward,
         terms.strike,
-        np.log(terms.strike),
+        np.log(forward / terms.strike),
         terms.volatility * np.sqrt(left),
         np.where(terms.call, 0.0, 1.0),
         terms.discount**share,
@@ -108,14 +108,19 @@ def _expiries(terms: OptionTerms) -> tuple[Places, Places]:
     return order[fresh], group
 
 
-def _vol_scale(terms: OptionTerms, scenarios: Scenarios, first: Places, group: Places) -> tuple[Floats, Places]:
+def _vol_scale(terms: OptionTerms, scenarios: Scenarios) -> tuple[Floats, Places]:
     """Shocked volatility over volatility, (H, S), and which row is each option's, (M,).
 
-    One row an expiry, or one an option where a floor or a skew shock makes strikes differ.
+    One row an underlying where all tenors move alike, else one an expiry; one an option where a floor or a skew shock
+    makes strikes differ.
     """
-    column, term = terms.underlying[first], scenarios.term
-    days = 365.25 * terms.tenor[first]
-    scale = np.maximum(1.0 + scenarios.vol[:, column].T * term.scale(days)[:, None], 0.0)
+    term = scenarios.term
+    if term.short == term.long == 0.0:
+        scale, group = np.maximum(1.0 + np.ascontiguousarray(scenarios.vol.T), 0.0), terms.underlying
+    else:
+        first, group = _expiries(terms)
+        fade = term.scale(365.25 * terms.tenor[first])[:, None]
+        scale = np.maximum(1.0 + np.ascontiguousarray(scenarios.vol.T)[terms.underlying[first]] * fade, 0.0)
     if term.least == 0.0 and scenarios.skew is None and scenarios.wings is None:
         return scale, group
     scale = scale[group]

@@ -1,15 +1,13 @@
 """What does each book gain or lose in each scenario?"""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import Book, Floats, Listing, MarketState
-from data.valuation import notionals, option_terms
+from data.valuation import linear_notionals, option_terms
 from margin_models.kernels.revaluation import add_holdings
 from margin_models.repricing import Repricing, counted, repricing
 from margin_models.scenarios import Scenarios
@@ -26,7 +24,7 @@ def instrument_pnl(listing: Listing, state: MarketState, scenarios: Scenarios, e
     if scenarios.rate is not None:
         left = np.maximum(np.nan_to_num(listing.tenor(state.time)) - elapsed, 0.0)
         move = (1.0 + move) * np.exp(scenarios.rate * left[:, None]) - 1.0
-    pnl = notionals(listing, state)[:, None] * (move * counted(state, scenarios))
+    pnl = linear_notionals(listing, state)[:, None] * (move * counted(state, scenarios))
     if listing.option.any():
         pnl[listing.option] = option_pnl(listing, state, scenarios, elapsed)
     return pnl
@@ -55,11 +53,8 @@ def _prepared(
     return known.at, repricing(known, state, scenarios, elapsed)
 
 
-def book_pnl(book: Book, state: MarketState, scenarios: Scenarios, elapsed: float = 0.0, threads: int = 1) -> Floats:
-    """Gain of each book in each scenario, in the numeraire, (P, S); DataError where a held leg has no price.
-
-    The number of threads never changes a figure.
-    """
+def book_pnl(book: Book, state: MarketState, scenarios: Scenarios, elapsed: float = 0.0) -> Floats:
+    """Gain of each book in each scenario, in the numeraire, (P, S); DataError where a held leg has no price."""
     if scenarios.rate is not None:
         return np.asarray(book.quantity @ _priced(book, instrument_pnl(book.listing, state, scenarios, elapsed), state))
     pnl: Floats = np.asarray(
@@ -68,20 +63,15 @@ def book_pnl(book: Book, state: MarketState, scenarios: Scenarios, elapsed: floa
     if book.listing.option.any():
         at, prepared = _prepared(book.listing, state, scenarios, elapsed)
         _refuse_unpriced(book, state, at)
-        add = partial(_add_tile, _Holdings.of(book, at), prepared, pnl)
-        tiles = range(0, len(scenarios), TILE)
-        if threads == 1:
-            for start in tiles:
-                add(start)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(add, tiles))
+        holdings = _Holdings.of(book, at)
+        for start in range(0, len(scenarios), TILE):
+            _add_tile(holdings, prepared, pnl, start)
     return pnl
 
 
 @dataclass(frozen=True, eq=False)
 class _Holdings:
-    """Who holds which of M repriced options: (P, M), or a sparse book's rows and each instrument's place among the M."""
+    """Who holds which of M repriced options: (P, M), or the rows of a sparse book and places among the M."""
 
     dense: Floats | None
     first: NDArray[np.intp]

@@ -8,14 +8,17 @@ from margin_models import (
     EwmaVolatility,
     FilteredHistoricalVaR,
     GarchVolatility,
+    GreeksMargin,
     HistoricalVaR,
     LedoitWolfCovariance,
     MarginModel,
+    MonteCarloES,
+    ScenarioMargin,
     SpanLike,
+    SpanRules,
     StaticMargin,
     VolatilityForecaster,
 )
-from margin_models.span import SpanRules
 
 FORECASTERS: list[VolatilityForecaster] = [
     EwmaVolatility(half_life=10),
@@ -37,6 +40,10 @@ EXAMPLES: list[MarginModel] = [
     *(CorrelationVaR(covariance) for covariance in COVARIANCES),
     CorrelationVaR(degrees=4),
     *(FilteredHistoricalVaR(forecaster) for forecaster in FORECASTERS),
+    GreeksMargin(),
+    MonteCarloES(scenarios=500),
+    ScenarioMargin(),
+    ScenarioMargin(apart=True, initial=1.3),
 ]
 # A rate that rises with size is the one thing here that does not scale with the book.
 INHOMOGENEOUS: list[MarginModel] = [model for model in EXAMPLES if isinstance(model, StaticMargin) and model.tiers]

@@ -93,9 +93,9 @@ def plain_gain(i: Instrument, scenarios: Scenarios, s: int, elapsed: float) -> f
     left = max(tenor - elapsed, 0.0)
     if i.kind == "future":
         # The forward of the same date, carry unchanged over the horizon.
-        return i.multiplier * np.exp(carry * tenor) * (later * np.exp(shift * left) - spot)
+        return float(i.multiplier * np.exp(carry * tenor) * (later * np.exp(shift * left) - spot))
     if i.kind != "option":
-        return (i.multiplier if i.settlement == "linear" else i.multiplier / spot) * (later - spot)
+        return float((i.multiplier if i.settlement == "linear" else i.multiplier / spot) * (later - spot))
     forwards = spot * np.exp(carry * tenor), later * np.exp((carry + shift) * left)
     deviations = VOL[i.underlying] * np.sqrt(tenor), shocked_volatility(i, tenor, scenarios, s) * np.sqrt(left)
     yearly = RATE if i.settlement == "linear" else carry
@@ -182,7 +182,7 @@ def test_a_coin_settled_option_is_worth_blacks_price_over_the_forward_in_coins()
 
     def coins(spot: float, change: float) -> float:
         forward = spot * np.exp(0.08 * tenor)
-        return black(forward, strike, 0.6 * max(1 + change * fade, 0.0) * np.sqrt(tenor), True) / forward
+        return float(black(forward, strike, 0.6 * max(1 + change * fade, 0.0) * np.sqrt(tenor), True) / forward)
 
     before = coins(100.0, 0.0) * 100.0
     for s in range(30):

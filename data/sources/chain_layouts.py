@@ -16,18 +16,25 @@ _USD_VENUES = ("binance-european-options", "bybit-options")
 
 @dataclass(frozen=True)
 class ChainLayout:
-    """How one kind of file is known by its columns and read into the plain frame."""
+    """How one kind of file is known by its columns (names, with spaces between) and read into the plain frame."""
 
     name: str
-    columns: frozenset[str]
+    columns: str
     plain: Callable[[pd.DataFrame], pd.DataFrame]
 
+    def lacks(self, frame: pd.DataFrame) -> list[str]:
+        """Which of its columns a frame does not have."""
+        return sorted(set(self.columns.split()) - set(frame.columns))
 
-def _instants(values: pd.Series, unit: str | None = None) -> pd.Series:
-    """UTC instants; NaT for what is none."""
-    if unit is not None:
-        return pd.to_datetime(pd.to_numeric(values, errors="coerce"), unit=unit, utc=True, errors="coerce")
+
+def _instants(values: pd.Series) -> pd.Series:
+    """UTC instants from ISO 8601; NaT for what is none."""
     return pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+
+
+def _from_microseconds(values: pd.Series) -> pd.Series:
+    """UTC instants; NaT for what is none."""
+    return pd.to_datetime(pd.to_numeric(values, errors="coerce"), unit="us", utc=True, errors="coerce")
 
 
 def _in_dollars(symbol: pd.Series) -> pd.Series:
@@ -62,11 +69,11 @@ def _tardis_chain(frame: pd.DataFrame) -> pd.DataFrame:
     symbol = frame["symbol"].astype("str")
     return pd.DataFrame(
         {
-            "time": _instants(frame["timestamp"], "us"),
+            "time": _from_microseconds(frame["timestamp"]),
             "symbol": symbol,
             "underlying": symbol.str.split("-").str[0],
             "strike": frame["strike_price"],
-            "expiry": _instants(frame["expiration"], "us"),
+            "expiry": _from_microseconds(frame["expiration"]),
             "right": frame["type"],
             "forward": frame["underlying_price"],
             "bid": frame["bid_price"],
@@ -87,23 +94,19 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 LAYOUTS = (
     ChainLayout(
         "a Deribit snapshot",
-        frozenset(
-            "timestamp instrument_name currency underlying strike expiry_datetime option_type bid_price ask_price "
-            "mark_price implied_volatility index_price".split()
-        ),
+        "timestamp instrument_name currency underlying strike expiry_datetime option_type bid_price ask_price "
+        "mark_price implied_volatility index_price",
         _deribit_snapshot,
     ),
     ChainLayout(
         "a Tardis options_chain",
-        frozenset(
-            "exchange symbol timestamp type strike_price expiration bid_price ask_price mark_price mark_iv "
-            "underlying_price".split()
-        ),
+        "exchange symbol timestamp type strike_price expiration bid_price ask_price mark_price mark_iv "
+        "underlying_price",
         _tardis_chain,
     ),
     ChainLayout(
         "the plain columns",
-        frozenset("time symbol underlying strike expiry right forward".split()),
+        "time symbol underlying strike expiry right forward",
         _plain,
     ),
 )
@@ -112,7 +115,7 @@ LAYOUTS = (
 def plain_chain(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """A venue's frame as the plain one; DataError, with what each layout lacks, where none fits."""
     for layout in LAYOUTS:
-        if layout.columns <= set(frame.columns):
+        if not layout.lacks(frame):
             return layout.plain(frame)
-    lacks = "; ".join(f"{layout.name} lacks {sorted(layout.columns - set(frame.columns))}" for layout in LAYOUTS)
+    lacks = "; ".join(f"{layout.name} lacks {layout.lacks(frame)}" for layout in LAYOUTS)
     raise DataError(f"{source}: the columns are of no known option chain: {lacks}")

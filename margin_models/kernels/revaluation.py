@@ -15,14 +15,15 @@ _FUSED = {"contract", "nsz"}
 
 @compiled(nogil=True, fastmath=_FUSED)
 def option_gains(
-    forward: Floats,
-    log_forward: Floats,
+    moved: Floats,
+    log_moved: Floats,
     group: Places,
     scale: Floats,
     inverse_scale: Floats,
     scale_group: Places,
+    forward: Floats,
     strike: Floats,
-    log_strike: Floats,
+    log_ratio: Floats,
     deviation: Floats,
     put: Floats,
     worth: Floats,
@@ -34,21 +35,23 @@ def option_gains(
 ) -> None:
     """Fill `gains` (M, W) with what M options gain in the scenarios start to start + W.
 
-    A gain is (worth times Black's price, less base) times unit times counted. `forward` and `log_forward` are (G, S) by
-    group, `scale` and its inverse (H, S) by scale group, `counted` (S,); all else is (M,).
+    A gain is (worth times Black's price, less base) times unit times counted. `moved` (G, S) multiplies the forward, by
+    group, `scale` (H, S) the deviation, by scale group; `counted` is (S,), `log_ratio` ln(forward / strike), and all
+    else (M,).
     """
     stop = start + gains.shape[1]
     share = counted[start:stop]
     for n in range(len(strike)):
-        forwards, logs = forward[group[n], start:stop], log_forward[group[n], start:stop]
+        moves, logs = moved[group[n], start:stop], log_moved[group[n], start:stop]
         scales, inverses = scale[scale_group[n], start:stop], inverse_scale[scale_group[n], start:stop]
-        row = gains[n]
-        inverse = 1.0 / max(deviation[n], LEAST_DEVIATION)
+        row, here, there, ratio, spread, flag = gains[n], forward[n], strike[n], log_ratio[n], deviation[n], put[n]
+        value, paid, size = worth[n], base[n], unit[n]
+        inverse = 1.0 / max(spread, LEAST_DEVIATION)
         for s in range(len(row)):
             price = black_price(
-                forwards[s], strike[n], logs[s] - log_strike[n], deviation[n] * scales[s], inverse * inverses[s], put[n]
+                here * moves[s], there, ratio + logs[s], spread * scales[s], inverse * inverses[s], flag
             )
-            row[s] = (worth[n] * price - base[n]) * (unit[n] * share[s])
+            row[s] = (value * price - paid) * (size * share[s])
 
 
 @compiled(nogil=True, fastmath=_FUSED)

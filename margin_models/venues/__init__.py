@@ -1,0 +1,1 @@
+"""What do venues publish about the margin they ask?"""
