@@ -6,10 +6,14 @@ Expected shortfall on common scenarios, and the worst of a bare grid, never do (
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import sparse
 
 from backtest.comparison import Models, named
 from data import Book, Coverage, Floats, MarketHistory
+
+Owners = NDArray[np.intp]
+Parted = tuple[Book, Owners]
 
 ROUNDING = 1e-9  # of the parts' margin: less is no excess
 
@@ -41,17 +45,13 @@ def subadditivity(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-Parted = tuple[Book, "np.ndarray[tuple[int], np.dtype[np.intp]]"]
-
-
 def _legs(book: Book) -> Parted:
     """Every leg as a portfolio of its own, and whose it is."""
     held = sparse.coo_array(book.quantity)
     count = len(held.data)
     quantity = sparse.csr_array((held.data, (np.arange(count), held.col)), shape=(count, len(book.instruments)))
-    return Book(book.instruments, tuple(f"leg {n}" for n in range(count)), quantity, book.listing), held.row.astype(
-        np.intp
-    )
+    names = tuple(f"leg {n}" for n in range(count))
+    return Book(book.instruments, names, quantity, book.listing), held.row.astype(np.intp)
 
 
 def _halves(book: Book, rng: np.random.Generator) -> Parted:
@@ -64,5 +64,6 @@ def _halves(book: Book, rng: np.random.Generator) -> Parted:
     return parted, np.tile(np.arange(len(book.portfolios)), 2)
 
 
-def _sums(margin: Floats, owner: "np.ndarray[tuple[int], np.dtype[np.intp]]", size: int) -> Floats:
-    return np.bincount(owner, margin, minlength=size)
+def _sums(margin: Floats, owner: Owners, size: int) -> Floats:
+    sums: Floats = np.bincount(owner, margin, minlength=size).astype(np.float64)
+    return sums

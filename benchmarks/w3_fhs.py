@@ -76,6 +76,10 @@ def tail(pnl: Floats) -> Floats:
     return np.asarray(np.quantile(-pnl, LEVEL, axis=-1, method="weibull"))
 
 
+def ours(it: Day) -> Floats:
+    return book_tails(-book_pnl(it.book, it.state, it.scenarios), LEVEL)[0]
+
+
 def shared(it: Day) -> Floats:
     """What careful numpy does: every option repriced once."""
     forward = 1.0 + it.scenarios.spot[:, it.underlying]
@@ -101,11 +105,10 @@ def apart(it: Day, every: int) -> Floats:
 def workload() -> list[Measurement]:
     """500 books of ten options and ten linear legs each, 2,000 options, 1,000 scenarios."""
     it, every = day(), 10
-    ours = lambda: book_tails(-book_pnl(it.book, it.state, it.scenarios), LEVEL)[0]  # noqa: E731
-    assert np.allclose(ours(), shared(it), rtol=0, atol=1e-12)
-    assert np.allclose(ours()[::every], apart(it, every), rtol=0, atol=1e-12)
+    assert np.allclose(ours(it), shared(it), rtol=0, atol=1e-12)
+    assert np.allclose(ours(it)[::every], apart(it, every), rtol=0, atol=1e-12)
     with threadpool_limits(1):  # as in a replay
-        took = race({"ours": ours, "shared": lambda: shared(it), "apart": lambda: apart(it, every)})
+        took = race({"ours": lambda: ours(it), "shared": lambda: shared(it), "apart": lambda: apart(it, every)})
     metric = f"{OPTIONS} options, {SCENARIOS} scenarios, {BOOKS} books"
     own, together, alone = took["ours"], took["shared"], every * took["apart"]
     return [

@@ -68,7 +68,7 @@ class Book:
         if unknown.any():
             for n in np.flatnonzero(self.held & unknown):
                 raise DataError(
-                    f"{self.instruments[n].symbol} is held but {_why(self.listing, n, state)} at {state.time}"
+                    f"{self.instruments[n].symbol} is held but {_why(self.listing, int(n), state)} at {state.time}"
                 )
             unit = np.where(unknown, 0.0, unit)
         return unit
@@ -177,7 +177,7 @@ class BookRecipe:
         unit = notionals(self.listing, state)
         held = (self.weight != 0).any(axis=0)
         for n in np.flatnonzero(held & ~np.isfinite(unit)):
-            why = _why(self.listing, n, state)
+            why = _why(self.listing, int(n), state)
             raise DataError(f"{self.instruments[n].symbol} is in a recipe but {why} at {state.time}")
         alive = np.isfinite(unit) & (unit > 0)
         share = np.where(alive, self.weight, 0.0)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,7 +107,8 @@ def black_scholes(
     years, interest = np.asarray(tenor, np.float64), np.asarray(rate, np.float64)
     forward = np.asarray(spot) * np.exp((interest - np.asarray(dividend)) * years)
     _require("tenor", years)
-    return np.asarray(np.exp(-interest * years) * black76(forward, strike, np.asarray(volatility) * np.sqrt(years), call))
+    deviation = np.asarray(volatility) * np.sqrt(years)
+    return np.asarray(np.exp(-interest * years) * black76(forward, strike, deviation, call))
 
 
 def greeks(
@@ -195,9 +197,10 @@ def reprice(
     """
     if threads < 1:
         raise ParameterError(f"threads must be >= 1, got {threads}")
-    forward, scale = np.ascontiguousarray(forward, np.float64), np.ascontiguousarray(scale, np.float64)
-    strike, deviation, put = (np.ascontiguousarray(x, np.float64) for x in (strike, deviation, np.logical_not(call)))
-    group, scale_group = (np.ascontiguousarray(rows, np.intp) for rows in (group, scale_group))
+    # An array that may not be written to would be another type to a kernel, and compiled for anew.
+    given = forward, scale, strike, deviation, np.logical_not(call)
+    forward, scale, strike, deviation, put = (np.require(one, np.float64, ["C", "W"]) for one in given)
+    group, scale_group = (np.require(rows, np.intp, ["C", "W"]) for rows in (group, scale_group))
     _require_aligned(forward, scale, [group, scale_group, strike, deviation, put])
     _require_rows("group", group, len(forward))
     _require_rows("scale_group", scale_group, len(scale))
@@ -224,7 +227,7 @@ def reprice(
 def _share(fill: Callable[[int, int], None], rows: int, threads: int) -> None:
     """Every thread fills one run of rows, this one too."""
     ends = np.linspace(0, rows, threads + 1).astype(int).tolist()
-    others = [_pool(threads - 1).submit(fill, *ends[t : t + 2]) for t in range(1, threads)]
+    others = [_pool(threads - 1).submit(fill, *run) for run in pairwise(ends[1:])]
     fill(*ends[:2])
     for other in others:
         other.result()
@@ -232,7 +235,7 @@ def _share(fill: Callable[[int, int], None], rows: int, threads: int) -> None:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads kept between calls: to start them takes as long as some hundred thousand prices."""
+    """Threads kept between calls: to start one takes as long as a hundred thousand prices."""
     return ThreadPoolExecutor(threads, thread_name_prefix="reprice")
 
 
@@ -246,7 +249,7 @@ def _columns(*given: ArrayLike) -> tuple[tuple[int, ...], list[Floats]]:
         alike = np.broadcast_arrays(*(np.asarray(one, np.float64) for one in given))
     except ValueError as error:
         raise DataError(f"arguments must broadcast, got {[np.shape(one) for one in given]}") from error
-    return alike[0].shape, [np.ascontiguousarray(one).reshape(-1) for one in alike]
+    return alike[0].shape, [np.array(one, order="C").reshape(-1) for one in alike]
 
 
 def _log_ratio(forward: Floats, strike: Floats) -> Floats:

@@ -12,13 +12,33 @@ from margin_models.scenario_margin import ScenarioGrid, ScenarioMargin
 from margin_models.scenarios import Scenarios, VolTerm
 from margin_models.span import SpanLike, SpanRules
 from margin_models.static import StaticMargin
+from margin_models.venues import (
+    AevoMargin,
+    DeribitPortfolioMargin,
+    DerivePmrm2Margin,
+    DerivePmrmMargin,
+    DeriveSrmMargin,
+    DriftMargin,
+    DydxMargin,
+    OkxMargin,
+    ParadexMargin,
+    SynthetixMargin,
+    VegaMargin,
+)
 from margin_models.volatility import BoostedVolatility, EwmaVolatility, GarchVolatility
 
 __all__ = [
+    "AevoMargin",
     "BoostedVolatility",
     "CorrelationVaR",
     "CovarianceEstimator",
     "Coverage",
+    "DeribitPortfolioMargin",
+    "DerivePmrm2Margin",
+    "DerivePmrmMargin",
+    "DeriveSrmMargin",
+    "DriftMargin",
+    "DydxMargin",
     "EwmaCovariance",
     "EwmaVolatility",
     "FilteredHistoricalVaR",
@@ -28,6 +48,8 @@ __all__ = [
     "LedoitWolfCovariance",
     "MarginModel",
     "MonteCarloES",
+    "OkxMargin",
+    "ParadexMargin",
     "Requirement",
     "ScenarioGrid",
     "ScenarioMargin",
@@ -35,7 +57,9 @@ __all__ = [
     "SpanLike",
     "SpanRules",
     "StaticMargin",
+    "SynthetixMargin",
     "TailForecast",
+    "VegaMargin",
     "VolTerm",
     "VolatilityForecaster",
 ]

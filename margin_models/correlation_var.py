@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from data import Book, Coverage, Floats, MarketHistory, ParameterError
 from data.laws import unit_tail
+from margin_models import operations
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast
 from margin_models.covariance import EwmaCovariance
 
@@ -71,6 +72,11 @@ class CorrelationVaR(MarginModel):
         parts = euler_components(book.exposure(past.now), self.covariance_.estimate(past), multiple)
         margin = self.margin(past, book)
         return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)))
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:
+        """Of the deltas and of the quadratic form, (P,)."""
+        size = len(past.underlyings)
+        return np.asarray(operations.legs(book) + operations.BLACK * operations.options(book) + size * (size + 1))
 
     def _unit_tail(self) -> tuple[float, float]:
         return unit_tail(self.coverage_.level, math.inf if self.degrees is None else self.degrees)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
+from margin_models import operations
 from margin_models.base import MarginModel, Requirement, TailForecast, VolatilityForecaster
 from margin_models.kernels.tails import book_tails, complete, needed, supports
 from margin_models.revalue import book_pnl, pnl_by_underlying
@@ -103,6 +104,10 @@ class HistoricalVaR(MarginModel):
         """The margin by underlying, and the past horizon that made it."""
         return by_underlying(book, past, self._scenarios(past), self.coverage_)
 
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:
+        """Of a revaluation in every past horizon, (P,)."""
+        return operations.scan(book, len(self._scenarios(past)))
+
     def _scenarios(self, past: MarketHistory) -> Scenarios:
         recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
         return known_scenarios(recent.returns(self.coverage_), recent, self.coverage_, self)
@@ -145,6 +150,10 @@ class FilteredHistoricalVaR(MarginModel):
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon whose innovations made it."""
         return by_underlying(book, past, self._scenarios(past), self.coverage_)
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:
+        """Of a revaluation in every past horizon, (P,)."""
+        return operations.scan(book, len(self._scenarios(past)))
 
     def _scenarios(self, past: MarketHistory) -> Scenarios:
         """Innovations at today's volatility."""

@@ -114,12 +114,12 @@ def sample_tail(losses: Floats, level: float) -> TailForecast:
 class MonteCarloES(MarginModel):
     """Expected shortfall of the fully revalued book over joint draws of prices and implied volatilities.
 
-    After what the Options Clearing Corporation tells of STANS (86 FR 9410, 2021): Monte Carlo, a t copula,
-    expected shortfall at 99 %. Marginal laws are those of past returns over the volatility forecast at their start,
-    times today's forecast; beyond the outermost of them tails are Student-t (margin_models/copula.py), so that what only
-    a crash moves is charged for one worse than the window's. Implied volatilities follow their underlyings by a regression learned by `fit`, where the
-    history has surfaces. Every book of every decision meets the same random numbers, so that a book never posts more
-    than its parts.
+    After what the Options Clearing Corporation tells of STANS (86 FR 9410, 2021): Monte Carlo, a t copula, expected
+    shortfall at 99 %. Marginal laws are those of past returns over the volatility forecast at their start, times
+    today's forecast; beyond the outermost of them tails are Student-t (margin_models/copula.py), so that what only a
+    crash moves is charged for one worse than the window's. Implied volatilities follow their underlyings by a
+    regression learned by `fit`, where the history has surfaces. Every book of every decision meets the same random
+    numbers, so that a book never posts more than its parts.
 
     Parameters
     ----------

@@ -27,4 +27,5 @@ def scan(book: Book, scenarios: int) -> Floats:
 
 
 def _counted(book: Book, weight: Floats) -> Floats:
-    return np.asarray((book.size != 0).astype(np.float64) @ weight)
+    held = book.quantity if isinstance(book.quantity, np.ndarray) else book.quantity.toarray()
+    return np.asarray((held != 0) @ weight)

@@ -42,7 +42,25 @@ class Repricing:
 
     def fill(self, start: int, gains: Floats) -> None:
         """Gains of one contract of each, in the numeraire, (M, W), in the scenarios from `start` on."""
-        option_gains(*vars(self).values(), start, gains)
+        option_gains(
+            self.moved,
+            self.log_moved,
+            self.group,
+            self.scale,
+            self.inverse_scale,
+            self.scale_group,
+            self.forward,
+            self.strike,
+            self.log_ratio,
+            self.deviation,
+            self.put,
+            self.worth,
+            self.base,
+            self.unit,
+            self.counted,
+            start,
+            gains,
+        )
 
     def gains(self, discounts: Floats | None = None) -> Floats:
         """The same in every scenario, (M, S); `discounts` (M, S) multiply what an option is worth there."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Book, Coverage, Floats, MarketHistory, MarketState, ParameterError
+from margin_models import operations
 from margin_models.base import MarginModel, Requirement
 from margin_models.contributions import completed, euler_on_scenario
 from margin_models.revalue import book_pnl, instrument_pnl
@@ -144,6 +145,10 @@ class ScenarioMargin(MarginModel):
         """What each position adds to the initial margin, its loss in the worst scenario (Euler), (P, N)."""
         loss = self._loss(past.now, book)
         return completed(self.initial * self._euler(past.now, book, loss), self.initial * self._risk(loss), book)
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:  # noqa: ARG002  the same at any instant
+        """Of a scan of the grid, (P,)."""
+        return operations.scan(book, len(self.scenarios_))
 
     def _required(self, book: Book, risk: Floats, parts: dict[str, Floats]) -> Requirement:
         initial = self.initial * risk

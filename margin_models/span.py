@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data import Book, Coverage, Floats, MarketHistory, MarketState, ParameterError
 from data.valuation import notionals, unit_values
+from margin_models import operations
 from margin_models.base import MarginModel, Requirement
 from margin_models.contributions import completed, euler_on_scenario
 from margin_models.covariance import LedoitWolfCovariance
@@ -250,6 +251,10 @@ class SpanLike(MarginModel):
         unit = contract_scan(book.listing, past.now, scenarios, self.coverage_.years)
         parts = euler_on_scenario(book, priced(book, unit, past.now), scan.worst[:, column])
         return completed(np.where(scan.risk[:, column] > 0, parts, 0.0), self.margin(past, book), book)
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:  # noqa: ARG002  the same at any instant
+        """Of a scan of sixteen scenarios, or thirty-two, (P,)."""
+        return operations.scan(book, len(self.scenarios()))
 
     def _scan(self, state: MarketState, book: Book, scenarios: Scenarios) -> _Scan:
         loss = -scan_pnl(book, state, scenarios, self.coverage_.years)

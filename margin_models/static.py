@@ -11,6 +11,7 @@ from sklearn.base import clone
 from data import Book, Coverage, Floats, MarketHistory, MarketState, ParameterError
 from data.clock import Stamps
 from data.valuation import notionals
+from margin_models import operations
 from margin_models.base import MarginModel, Requirement
 from margin_models.scan import contract_scan, scan_pnl
 from margin_models.scan_range import worse_side_quantile
@@ -137,6 +138,10 @@ class StaticMargin(MarginModel):
     def _moves(self) -> Scenarios:
         spot = np.array([[-1.0], [0.0], [1.0]]) * self.rate_
         return Scenarios(np.maximum(spot, -1.0), np.zeros_like(spot), ("down", "still", "up"))
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:  # noqa: ARG002  the same at any instant
+        """Of the rates, or of three prices for every option, (P,)."""
+        return np.asarray(operations.legs(book) + 3 * operations.BLACK * operations.options(book))
 
     def _due(self, reviewed: np.datetime64 | None, now: np.datetime64) -> bool:
         """Whether a review date lies in (reviewed, now]."""

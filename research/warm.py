@@ -4,6 +4,7 @@ import numpy as np
 
 from backtest import compare, standard_books
 from data import Coverage
+from data.pricing import greeks, implied_deviation, reprice
 from data.sources.synthetic import garch_t
 from margin_models import (
     BoostedVolatility,
@@ -32,6 +33,16 @@ def warm() -> None:
         progress=False,
     )
     assert np.isfinite(told.to_frame()["mean_margin"]).all()
+    warm_pricing()
+
+
+def warm_pricing() -> None:
+    """One option priced, explained and repriced."""
+    forward, call, row = np.full((1, 1), 100.0), np.array([True]), np.zeros(1, dtype=np.intp)
+    told = greeks(forward[0], 110.0, 0.5, 0.25, call)
+    deviation = implied_deviation(told.price, forward[0], 110.0, call)
+    again = reprice(forward, row, np.ones((1, 1)), row, np.full(1, 110.0), deviation, call)
+    assert np.allclose(again[0], told.price)
 
 
 if __name__ == "__main__":

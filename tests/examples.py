@@ -1,9 +1,16 @@
 """One instance, or more, of every margin model, forecaster and covariance: the contract runs on each."""
 
 from margin_models import (
+    AevoMargin,
     BoostedVolatility,
     CorrelationVaR,
     CovarianceEstimator,
+    DeribitPortfolioMargin,
+    DerivePmrm2Margin,
+    DerivePmrmMargin,
+    DeriveSrmMargin,
+    DriftMargin,
+    DydxMargin,
     EwmaCovariance,
     EwmaVolatility,
     FilteredHistoricalVaR,
@@ -13,10 +20,14 @@ from margin_models import (
     LedoitWolfCovariance,
     MarginModel,
     MonteCarloES,
+    OkxMargin,
+    ParadexMargin,
     ScenarioMargin,
     SpanLike,
     SpanRules,
     StaticMargin,
+    SynthetixMargin,
+    VegaMargin,
     VolatilityForecaster,
 )
 
@@ -44,6 +55,25 @@ EXAMPLES: list[MarginModel] = [
     MonteCarloES(scenarios=500),
     ScenarioMargin(),
     ScenarioMargin(apart=True, initial=1.3),
+    AevoMargin(),
+    DeribitPortfolioMargin(),
+    DeribitPortfolioMargin(account_size=3e7),
+    DerivePmrm2Margin(),
+    DerivePmrmMargin(),
+    DeriveSrmMargin(),
+    DriftMargin(),
+    DriftMargin(account_size=1e9),
+    DydxMargin(),
+    OkxMargin(),
+    ParadexMargin(),
+    SynthetixMargin(),
+    VegaMargin(),
 ]
-# A rate that rises with size is the one thing here that does not scale with the book.
-INHOMOGENEOUS: list[MarginModel] = [model for model in EXAMPLES if isinstance(model, StaticMargin) and model.tiers]
+# Rates that rise with size are the one thing here that does not scale with a linear book; venues' rise in large accounts.
+INHOMOGENEOUS: list[MarginModel] = [
+    model
+    for model in EXAMPLES
+    if (isinstance(model, StaticMargin) and model.tiers)
+    or isinstance(model, SynthetixMargin)
+    or getattr(model, "account_size", 1e6) > 1e6
+]

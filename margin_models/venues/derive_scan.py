@@ -189,5 +189,5 @@ def reprice(
 
 
 def confidence_share(confidence: Floats, threshold: float, factor: float) -> Floats:
-    """Share of notional charged for feeds of this confidence: (1 - confidence) factor below the threshold, any shape."""
+    """Share of notional charged for feeds so sure: (1 - confidence) factor below the threshold, any shape."""
     return np.asarray(np.where(confidence < threshold, (1.0 - confidence) * factor, 0.0))

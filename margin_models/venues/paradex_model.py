@@ -65,7 +65,9 @@ class ParadexMargin(MarginModel):
         names = tuple(f"price {s.spot:+.0%}, volatility {s.volatility:+.0%}" for s in rules.scenarios)
         term = VolTerm(rules.short_power, rules.long_power, rules.least_days)
         across = (1, underlyings)
-        return Scenarios(np.tile(paradex.spot_moves(rules)[:, None], across), np.tile(vol[:, None], across), names, term=term)
+        return Scenarios(
+            np.tile(paradex.spot_moves(rules)[:, None], across), np.tile(vol[:, None], across), names, term=term
+        )
 
     def _scan(self, book: Book, state: MarketState) -> _Scan:
         dollars, index = in_dollars(state), index_prices(state)
