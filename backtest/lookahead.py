@@ -54,7 +54,7 @@ def perturbed(history: MarketHistory, row: int) -> MarketHistory:
 
     def change(panel: Floats) -> Floats:
         ramp = np.linspace(3.0, 5.0, len(panel))
-        return np.asarray(panel * (ramp if panel.ndim == 1 else ramp[:, None]))
+        return np.asarray(panel * ramp.reshape(-1, *[1] * (panel.ndim - 1)))
 
     return _rewritten(history, row, change)
 

@@ -148,7 +148,7 @@ def _price(
     tails = (tail1 if d1 < 0.0 else -tail1) - (tail2 if d2 < 0.0 else -tail2)
     call = 1.0 - put
     sure = forward * (-put if d1 < 0.0 else call) - (-strike * put if d2 < 0.0 else strike * call)
-    price = sure + forward * gaussian(x1) * tails / (q1 * q2)
+    price = sure + forward * gaussian(x1) * (tails / (q1 * q2))
     return 0.0 if price < 0.0 else price
 
 
@@ -206,9 +206,9 @@ def price_each(forward: Floats, strike: Floats, log_ratio: Floats, deviation: Fl
 
 @compiled
 def _normal(d: float) -> float:
-    """N(d)."""
+    """N(d), 0 or 1 from FARTHEST on."""
     x = _within(d)
-    tail = gaussian(x) * _polynomial(x, _TAIL_P) / _tail_q(x)
+    tail = 0.0 if x == FARTHEST else gaussian(x) * _polynomial(x, _TAIL_P) / _tail_q(x)
     return tail if d < 0.0 else 1.0 - tail
 
 

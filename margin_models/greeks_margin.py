@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from data import Book, Coverage, Floats, MarketHistory, MarketState, ParameterError
 from data.valuation import option_terms, sensitivities
+from margin_models import operations
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement
 from margin_models.copula import correlation_of
 from margin_models.covariance import LedoitWolfCovariance
@@ -102,6 +103,11 @@ class GreeksMargin(MarginModel):
     def requirement(self, past: MarketHistory, book: Book) -> Requirement:
         """The three charges, and the largest single part of them for each book."""
         return self.explain(past, book)
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:
+        """Of the Greeks, two revaluations and the correlations between underlyings, (P,)."""
+        size = len(past.underlyings)
+        return np.asarray(operations.scan(book, 2) + operations.GREEKS * operations.options(book) + 3 * size * size)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The three charges, and the largest single part of them for each book."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
+from margin_models import operations
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast, VolatilityForecaster
 from margin_models.copula import correlation_of, fit_degrees, student_draws, with_law_of
 from margin_models.covariance import LedoitWolfCovariance, weighted_second_moments
@@ -172,6 +173,10 @@ class MonteCarloES(MarginModel):
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
         """The law of the loss over all draws; HistoryError where fewer innovations are known than the level needs."""
         return self._tail(past, book, self.draws(past))
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:  # noqa: ARG002  the same at any instant
+        """Of a revaluation in every draw, (P,)."""
+        return operations.scan(book, self.scenarios)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, over the draws that make it, and the worst of them."""

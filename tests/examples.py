@@ -69,7 +69,7 @@ EXAMPLES: list[MarginModel] = [
     SynthetixMargin(),
     VegaMargin(),
 ]
-# Rates that rise with size are the one thing here that does not scale with a linear book; venues' rise in large accounts.
+# Rates that rise with size are the one thing here that does not scale with a linear book: venues' do in large accounts.
 INHOMOGENEOUS: list[MarginModel] = [
     model
     for model in EXAMPLES

@@ -59,11 +59,12 @@ def derive_pmrm2(case: Case) -> Figures:
 
 
 def pmrm2_expiries(case: Case, expiries: Sequence[Mapping[str, Any]]) -> Expiries:
-    seconds, forward, sure, rate, rate_sure = columns(
-        expiries, "sec_to_expiry", "forward", "forward_conf", "rate", "rate_conf"
-    )
-    if len(set(seconds)) < len(seconds):
+    feeds = {expiry["sec_to_expiry"]: expiry for expiry in expiries}
+    if any(expiry != feeds[expiry["sec_to_expiry"]] for expiry in expiries):
         raise case.refuse("expiries", expiries)
+    seconds, forward, sure, rate, rate_sure = columns(
+        list(feeds.values()), "sec_to_expiry", "forward", "forward_conf", "rate", "rate_conf"
+    )
     return Expiries.averaging(seconds, forward, rate, np.minimum(sure, rate_sure))
 
 

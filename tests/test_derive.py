@@ -1,5 +1,3 @@
-import inspect
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,99 +7,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from data import DataError, Floats, ParameterError
+from data import Floats
 from data.pricing import black76
-from margin_models.venues import (
-    derive_auction,
-    derive_pmrm,
-    derive_pmrm2,
-    derive_pmrm2_rules,
-    derive_srm,
-    derive_srm_rules,
+from derive_accounts import (
+    ACCOUNTS,
+    AUCTION,
+    EXPIRIES,
+    FORWARD,
+    MARKET1,
+    MARKET2,
+    MARKET_SRM,
+    MARKETS,
+    OPTIONS,
+    RULES1,
+    RULES2,
+    SPOT,
+    SYSTEMS,
+    held,
+    only,
+    pmrm,
+    pmrm2,
+    srm,
+    told,
 )
+from margin_models.venues import derive_auction, derive_pmrm2, derive_srm
 from margin_models.venues.derive_feeds import Expiries, Options
 from margin_models.venues.derive_scan import BASIS, Scenario, Shock
 
 FEW = settings(max_examples=30, deadline=None)
-SPOT, STABLE = 1_500.0, 1.0
-DAY = 86_400.0
-FORWARD = np.array([1_505.0, 1_540.0])
-EXPIRIES = Expiries.averaging(np.array([6.0, 90.0]) * DAY, FORWARD, np.array([0.05, 0.10]), np.ones(2))
-OPTIONS = Options(
-    np.array([0, 0, 0, 1, 1, 1]),
-    np.array([1_500.0, 1_500.0, 1_800.0, 1_200.0, 1_600.0, 1_600.0]),
-    np.array([True, False, True, False, True, False]),
-    np.array([0.8, 0.8, 0.9, 0.7, 0.65, 0.65]),
-    np.ones(6),
-)
-COLLATERALS = derive_pmrm2.Collaterals(
-    np.array([SPOT, 1.0]), np.ones(2), np.array([0.015, 0.08]), np.array([0.005, 0.02]), np.array([True, False])
-)
-RULES2 = derive_pmrm2_rules.rules("test vectors")
-RULES1 = derive_pmrm.rules("test vectors")
-STANDARD = derive_srm_rules.rules("test vectors")
-AUCTION = derive_auction.rules("test vectors")
-MARKET2 = derive_pmrm2.Market(SPOT, 1.0, STABLE, 1_505.0, 1.0, EXPIRIES, OPTIONS, COLLATERALS)
-MARKET1 = derive_pmrm.Market(SPOT, 1.0, STABLE, 1_505.0, 1.0, EXPIRIES, OPTIONS)
-MARKET_SRM = derive_srm.Market(SPOT, 1.0, 1_505.0, 1.0, EXPIRIES, OPTIONS)
-NOTHING = np.zeros(6)
-
-
-def held(options: Floats = NOTHING, cash: Any = 0.0, perpetual: Any = 0.0, base: Any = 0.0) -> dict[str, Floats]:
-    return {
-        "options": np.asarray(options, np.float64),
-        "cash": np.asarray(cash, np.float64),
-        "perpetual": np.asarray(perpetual, np.float64),
-        "base": np.asarray(base, np.float64),
-    }
-
-
-def only(place: int, quantity: float = -1.0) -> Floats:
-    return np.where(np.arange(6) == place, quantity, 0.0)
-
-
-def pmrm2(account: Mapping[str, Floats], market: derive_pmrm2.Market = MARKET2, rules: Any = RULES2) -> Any:
-    stables = np.zeros_like(account["base"])
-    collaterals = np.stack([account["base"], stables], axis=-1)[..., : len(market.collaterals)]
-    settling = np.zeros_like(account["cash"])
-    return derive_pmrm2.margins(
-        derive_pmrm2.Holdings(account["cash"], account["options"], account["perpetual"], settling, collaterals),
-        market,
-        rules,
-    )
-
-
-def pmrm(account: Mapping[str, Floats], market: derive_pmrm.Market = MARKET1) -> Any:
-    holdings = derive_pmrm.Holdings(
-        account["cash"], account["options"], account["perpetual"], np.zeros_like(account["cash"]), account["base"]
-    )
-    return derive_pmrm.margins(holdings, market, RULES1)
-
-
-def srm(account: Mapping[str, Floats], market: derive_srm.Market = MARKET_SRM, stable: float = STABLE) -> Any:
-    holdings = derive_srm.Holdings(
-        account["options"], account["perpetual"], np.zeros_like(account["cash"]), account["base"]
-    )
-    part = derive_srm.currency_margin(holdings, market, stable, STANDARD)
-    return derive_srm.margins(account["cash"], {"ETH": part})
-
-
-SYSTEMS: dict[str, Callable[..., Any]] = {"PMRM_2": pmrm2, "PMRM": pmrm, "SRM": srm}
-MARKETS: dict[str, Any] = {"PMRM_2": MARKET2, "PMRM": MARKET1, "SRM": MARKET_SRM}
 every_system = pytest.mark.parametrize("system", SYSTEMS)
-SIZES = st.floats(-20.0, 20.0).map(lambda size: round(size, 3))
-ACCOUNTS = st.fixed_dictionaries(
-    {
-        "options": st.lists(SIZES, min_size=6, max_size=6).map(np.array),
-        "cash": st.floats(-1e4, 1e4).map(np.asarray),
-        "perpetual": SIZES.map(np.asarray),
-        "base": st.floats(0.0, 20.0).map(np.asarray),
-    }
-)
-
-
-def told(margin: Any) -> Floats:
-    return np.array([margin.initial, margin.maintenance, margin.mark_to_market])
 
 
 def same(left: Any, right: Any) -> None:
@@ -411,110 +345,3 @@ def test_an_insolvent_account_costs_more_the_longer_it_waits() -> None:
     assert_allclose(price, [-50.0, -150.0, -250.0, -250.0])
     assert_allclose(derive_auction.insolvent_price(20.0, -250.0, 0, AUCTION), 0.0)
     assert derive_auction.insolvent_price(20.0, 1.0, 600, AUCTION) == 0.0
-
-
-# --- what is refused, and what is said of the parameters ---
-
-NAN = np.array(np.nan)
-ONE = np.ones(1)
-WRONG_INPUTS: dict[str, Callable[[], object]] = {
-    "strike": lambda: replace(OPTIONS, strike=-OPTIONS.strike),
-    "volatility": lambda: replace(OPTIONS, volatility=-OPTIONS.volatility),
-    "NaN volatility": lambda: replace(OPTIONS, volatility=OPTIONS.volatility * np.nan),
-    "confidence": lambda: replace(OPTIONS, confidence=OPTIONS.confidence * 1.1),
-    "lengths": lambda: replace(OPTIONS, strike=ONE),
-    "place": lambda: replace(OPTIONS, expiry=OPTIONS.expiry - 1),
-    "put as a number": lambda: replace(OPTIONS, call=OPTIONS.strike),  # type: ignore[arg-type]
-    "long expired": lambda: replace(EXPIRIES, seconds=-EXPIRIES.seconds),
-    "forward of zero": lambda: replace(EXPIRIES, variable=np.zeros(2)),
-    "NaN rate": lambda: replace(EXPIRIES, rate=EXPIRIES.rate * np.nan),
-    "unknown expiry": lambda: replace(MARKET2, options=replace(OPTIONS, expiry=OPTIONS.expiry + 1)),
-    "unknown expiry, PMRM": lambda: replace(MARKET1, options=replace(OPTIONS, expiry=OPTIONS.expiry + 1)),
-    "unknown expiry, SRM": lambda: replace(MARKET_SRM, options=replace(OPTIONS, expiry=OPTIONS.expiry + 1)),
-    "spot": lambda: replace(MARKET2, spot=0.0),
-    "stable price": lambda: replace(MARKET1, stable_price=np.nan),
-    "spot confidence": lambda: replace(MARKET_SRM, spot_confidence=2.0),
-    "haircut": lambda: replace(COLLATERALS, haircut=-COLLATERALS.haircut - 1.0),
-    "NaN cash": lambda: pmrm2(held(cash=np.nan)),
-    "NaN quantity": lambda: pmrm(held(OPTIONS.strike * np.nan)),
-    "collateral owed": lambda: srm(held(base=-1.0)),
-    "collateral owed, PMRM": lambda: pmrm(held(base=-1.0)),
-    "five options": lambda: pmrm2(held(np.zeros(5))),
-    "five options, PMRM": lambda: pmrm(held(np.zeros(5))),
-    "five options, SRM": lambda: srm(held(np.zeros(5))),
-    "worthless coin": lambda: srm(held(), stable=0.0),
-    "share of nothing": lambda: derive_auction.solvent_bid(1.0, -1.0, 0, 0.0, AUCTION),
-    "share above all": lambda: derive_auction.insolvent_bid(-1.0, 1.1, 0.0),
-    "after the auction": lambda: derive_auction.solvent_bid(1.0, -1.0, 14_500, 0.5, AUCTION),
-    "reserved above value": lambda: derive_auction.solvent_bid(1.0, -1.0, 0, 0.5, AUCTION, reserved=2.0),
-    "before the auction": lambda: derive_auction.discount(-1, AUCTION),
-    "price above zero": lambda: derive_auction.insolvent_bid(1.0, 0.5, 0.0),
-    "NaN margin": lambda: derive_auction.insolvent_price(0.0, NAN, 0, AUCTION),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_INPUTS)
-def test_wrong_inputs_are_refused(case: str) -> None:
-    with pytest.raises(DataError, match="must"):
-        WRONG_INPUTS[case]()
-
-
-WRONG_PARAMETERS: dict[str, Callable[[], object]] = {
-    "unknown set": lambda: derive_pmrm2_rules.rules("mainnet"),
-    "unknown set, PMRM": lambda: derive_pmrm.rules("mainnet"),
-    "unknown set, SRM": lambda: derive_srm_rules.rules("mainnet"),
-    "unknown set, auction": lambda: derive_auction.rules("mainnet"),
-    "no scenario": lambda: replace(RULES2, scenarios=()),
-    "NaN factor": lambda: replace(RULES2, initial=np.nan),
-    "spot below zero": lambda: Scenario(-0.1, Shock.UP),
-    "basis the wrong way": lambda: replace(RULES2.basis, up=0.9),
-    "negative shock": lambda: replace(RULES2.volatility, up=-0.1),
-    "negative width": lambda: replace(RULES2.skew, width=-1.0),
-    "negative discount": lambda: replace(RULES2.discount, long_base=-0.1),
-    "negative charge": lambda: replace(RULES2.contingency, option=-0.1),
-    "skew in PMRM": lambda: replace(RULES1, scenarios=(Scenario(1.0, Shock.LINEAR),)),
-    "negative static charge": lambda: replace(RULES1.static, base=-0.1),
-    "no days and no time left": lambda: replace(RULES2.volatility, least_days=0.0).scale(
-        replace(EXPIRIES, seconds=np.zeros(2))
-    ),
-    "maintenance above initial": lambda: replace(STANDARD, perpetual_maintenance=0.5),
-    "base above its value": lambda: replace(STANDARD, base=1.5),
-    "negative share": lambda: replace(STANDARD.option, call=-0.1),
-    "confidence above one": lambda: replace(STANDARD.confidence, option=1.5),
-    "cutoff above start": lambda: replace(AUCTION, cutoff=0.99),
-    "no time": lambda: replace(AUCTION, slow_seconds=0.0),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_PARAMETERS)
-def test_parameters_out_of_range_are_refused(case: str) -> None:
-    with pytest.raises(ParameterError, match=r"must|known"):
-        WRONG_PARAMETERS[case]()
-
-
-MODULES = (derive_auction, derive_pmrm, derive_pmrm2, derive_pmrm2_rules, derive_srm, derive_srm_rules)
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_every_formula_and_parameter_says_how_sure_it_is(module: Any) -> None:
-    public = {
-        name
-        for name, value in inspect.getmembers(module, inspect.isfunction)
-        if value.__module__ == module.__name__ and not name.startswith("_")
-    }
-    assert public == set(module.FORMULAS)
-    known = [*module.FORMULAS.values(), *(rules.provenance for rules in getattr(module, "PARAMETERS", {}).values())]
-    assert all(each.label in {"V", "S", "3P", "M"} and each.source for each in known)
-
-
-def test_the_swapped_discounts_of_the_mainnet_script_are_not_taken_for_the_venue_s() -> None:
-    tested, script, written = derive_pmrm2_rules.PARAMETERS.values()
-    assert tested.provenance.verified
-    assert not tested.assumed
-    assert not script.provenance.verified
-    assert script.discount == tested.discount
-    assert "discount" in script.assumed
-    assert (written.discount.long_base, written.discount.short_base) == (1.05, 0.95)
-    assert written.provenance.label == "M"
-    for account in (held(only(0)), held(only(0, 1.0))):
-        assert pmrm2(account, rules=script).initial < pmrm2(account, rules=written).initial

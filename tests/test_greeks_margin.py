@@ -138,6 +138,17 @@ def test_curvature_takes_the_worse_of_up_and_down(history: MarketHistory, fitted
     assert fitted.explain(history, hedged).worst[0].startswith(("curvature BTC down", "vega BTC 7d"))
 
 
+def test_in_coin_the_range_counts_in_coins(history: MarketHistory) -> None:
+    state = history.valued_in("BTC").now
+    book = Book((at_the_money(history, 30.0),), ("short",), -np.ones((1, 1)))
+    spot, deviation = float(state.spot[0]), VOL * np.sqrt(30 / 365.25)
+    up, down = curvature_risk(book, state, np.array([SCAN, SCAN]))[0, 0]
+    # A dollar gained while the coin moves by r counts 1 / (1 + r): a tenth in coins is r = 1 / 9 up and 1 / 11 down.
+    for told, move in ((up, 1 / 9), (down, -1 / 11)):
+        gain = black(spot * (1 + move), spot, deviation) - black(spot, spot, deviation)
+        assert_allclose(told, (gain - ndtr(deviation / 2) * spot * move) / (spot * (1 + move)), rtol=1e-7)
+
+
 def test_moves_and_correlations_are_learned() -> None:
     history = coins_with_options()
     model = GreeksMargin().fit(history, COVERAGE)

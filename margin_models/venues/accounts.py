@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Book, Floats, MarketState, ParameterError
+from data.valuation import notionals
 from margin_models.base import Requirement
 
 Places = NDArray[np.intp]
+
+_ROUNDING = 1e-12
 
 
 def in_dollars(state: MarketState) -> MarketState:
@@ -22,13 +25,18 @@ def in_dollars(state: MarketState) -> MarketState:
 
 
 def account(book: Book, size: float) -> Book:
-    """The book with `size` times its quantities; ParameterError for a size that is not > 0 and finite.
+    """The book with `size` times its quantities; ParameterError as `account_size`."""
+    return Book(book.instruments, book.portfolios, book.quantity * account_size(size), book.listing)
 
-    Books of a replay are of unit gross notional, so that `size` is the account's gross notional in USD.
+
+def account_size(size: float) -> float:
+    """USD that one unit of gross notional stands for, as a replay's books are of one unit each.
+
+    ParameterError for a size that is not > 0 and finite.
     """
     if not 0.0 < size < np.inf:
-        raise ParameterError(f"account_size must be > 0 USD, got {size}. Typical values: 1e5-1e8.")
-    return Book(book.instruments, book.portfolios, book.quantity * size, book.listing)
+        raise ParameterError(f"account_size must be > 0 USD and finite, got {size}. Typical values: 1e5-1e8.")
+    return size
 
 
 def index_prices(state: MarketState) -> Floats:
@@ -37,7 +45,7 @@ def index_prices(state: MarketState) -> Floats:
 
 
 def by_underlying(book: Book, unit: Floats, state: MarketState, *, gross: bool = False) -> Floats:
-    """Sum over each underlying's contracts of quantity (unsigned where `gross`) times figure a contract (N,), (P, A)."""
+    """Quantity (unsigned where `gross`) times figure a contract (N,), summed by underlying, (P, A)."""
     onto = np.zeros((len(unit), len(state.underlyings)))
     onto[np.arange(len(unit)), book.listing.columns(state.underlyings)] = unit
     return np.asarray((book.size if gross else book.quantity) @ onto)
@@ -89,7 +97,11 @@ class PerpetualPositions:
 def perpetual_positions(book: Book, state: MarketState) -> PerpetualPositions:
     """The positions of every portfolio; DataError where something held has no price."""
     dollars = in_dollars(state)
-    net = book.linear_exposure(dollars)
+    linear = np.where(book.listing.option, 0.0, notionals(book.listing, dollars))
+    linear = book.known(linear, state)
+    net = by_underlying(book, linear, state)
+    # What rounding leaves of a hedge is no position: some venues charge for having one at all.
+    net = np.where(np.abs(net) > _ROUNDING * by_underlying(book, linear, state, gross=True), net, 0.0)
     portfolio, column = np.nonzero(net)
     notional = net[portfolio, column]
     if book.listing.option.any():

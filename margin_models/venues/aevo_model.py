@@ -73,7 +73,8 @@ class AevoMargin(MarginModel):
         """Premium of what is bought, and both margins of what is sold, (P,) each."""
         listing, option = book.listing, book.listing.option
         if not option.any():
-            return tuple(np.zeros((3, len(book.portfolios))))
+            none = np.zeros(len(book.portfolios))
+            return none, none, none
         premium = np.where(option, book.known(np.where(option, unit_values(listing, state), 0.0), state), 0.0)
         spot = index_prices(state)[listing.columns(state.underlyings)]
         strike = np.where(option, listing.strike, spot)

@@ -16,8 +16,8 @@ COLUMNS = ["venue", "module", "kind", "name", "label", "date", "source"]
 def catalogue() -> pd.DataFrame:
     """One row a parameter set or formula: venue, module, kind, name, label, date and source, in order of venue.
 
-    Labels are those of `Provenance`: "V" recomputed to published figures, "S" read in a primary source, "3P" third-party
-    code only, "M" from memory or a stand-in of ours. What is "3P" or "M" is not the venue's own.
+    Labels are those of `Provenance`: "V" recomputed to published figures, "S" read in a primary source, "3P" code of
+    third parties only, "M" from memory or a stand-in of ours. What is "3P" or "M" is not the venue's own.
 
     >>> table = catalogue().query("venue == 'dydx' and kind == 'parameters'")
     >>> table[["name", "label", "date"]].to_numpy().tolist()[0]

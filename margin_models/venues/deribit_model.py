@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Book, Floats, Listing, MarketHistory, MarketState, ParameterError
-from data.valuation import prices, sensitivities, unit_values
+from data.valuation import prices, sensitivities
 from margin_models.base import MarginModel, Requirement
 from margin_models.revalue import instrument_pnl
 from margin_models.scan import priced
 from margin_models.scenarios import Scenarios, VolTerm
 from margin_models.venues import deribit
-from margin_models.venues.accounts import account, in_dollars, index_prices, requirement, worst_of
+from margin_models.venues.accounts import account_size, in_dollars, index_prices, requirement, worst_of
 from margin_models.venues.provenance import Provenance
 
 _UNREAD = Provenance("M", "no page of the venue's for such a coin was read: wider than BTC and ETH, no gain offsets")
@@ -47,7 +47,7 @@ class _Group:
 class DeribitPortfolioMargin(MarginModel):
     """Deribit's extended risk matrix: worst of 35 scenarios, roll shock and delta shock, all currencies as one account.
 
-    Each underlying makes one vector of gains in its coin, from coin-settled contracts, and one in USD, from linear ones;
+    Each underlying makes a vector of gains in its coin, from coin-settled contracts, and one in USD, from linear ones;
     gains in one offset losses in another only by the currency's share. Spot is a linear position without a roll shock
     (the venue itself charges collateral a haircut instead). A linear pair has the rules of its underlying's. The
     delta shock is third-party code and unconfirmed. No open orders, no market-maker protection. Gains of extended
@@ -82,27 +82,26 @@ class DeribitPortfolioMargin(MarginModel):
 
     def requirement(self, past: MarketHistory, book: Book) -> Requirement:
         """Worst loss, roll shock and delta shock; maintenance and the worst scenario from the same risk matrix."""
-        state, held = past.now, account(book, self.account_size)
-        rules = [self._pair(name) for name in state.underlyings]
-        unit = unit_gains(held, state, rules)
-        delta = _deltas(held, state)
+        state, size, rules = past.now, account_size(self.account_size), self._rules(past.now)
+        price = prices(book.listing, state)
+        unit = unit_gains(book, state, rules, price)
+        delta = _deltas(book, state, price)
         shape = (len(book.portfolios), unit.shape[1])
         vector, roll, shock = np.zeros(shape), np.zeros(shape[0]), np.zeros(shape[0])
-        for group in self._groups(held.listing, state, rules):
-            quantity = held.quantity[:, group.own]
-            gains = np.asarray(quantity @ unit[group.own])
+        for group in self._groups(book.listing, state, rules):
+            quantity = book.quantity[:, group.own]
+            gains = size * np.asarray(quantity @ unit[group.own])
             vector += group.worth * deribit.risk_vector(gains, group.pair, group.settled, group.index)
-            net = np.asarray(quantity @ delta[group.own])
+            net = size * np.asarray(quantity @ delta[group.own])
             shock += group.price * deribit.delta_shock(net, group.price, group.pair)
-            roll += group.price * _roll(held, state, group, delta)
-        share = max(rule.maintenance for rule in rules)
-        told = deribit.portfolio_margin(vector, roll, shock, maintenance=share)
+            roll += size * group.price * _roll(book, state, group, delta)
+        told = deribit.portfolio_margin(vector, roll, shock, maintenance=max(rule.maintenance for rule in rules))
         parts = {"risk matrix": told.worst, "roll shock": roll, "delta shock": shock}
         worst = worst_of(_names(rules), told.scenario - 1, told.worst)
-        return requirement(book, state, parts, told.maintenance, worst, self.account_size)
+        return requirement(book, state, parts, told.maintenance, worst, size)
 
-    def _pair(self, underlying: str) -> deribit.PairRules:
-        return self.pairs.get(f"{underlying}_USD", self.pairs["other"])
+    def _rules(self, state: MarketState) -> list[deribit.PairRules]:
+        return [self.pairs.get(f"{name}_USD", self.pairs["other"]) for name in state.underlyings]
 
     def _groups(self, listing: Listing, state: MarketState, rules: list[deribit.PairRules]) -> list[_Group]:
         """One an underlying and kind of settlement that is listed."""
@@ -117,11 +116,11 @@ class DeribitPortfolioMargin(MarginModel):
         return groups
 
 
-def unit_gains(book: Book, state: MarketState, rules: list[deribit.PairRules]) -> Floats:
+def unit_gains(book: Book, state: MarketState, rules: list[deribit.PairRules], price: Floats) -> Floats:
     """Gain of one contract of each instrument in each scenario of its pair, (N, S), in its settlement currency.
 
-    Each is repriced once, whoever holds it. A coin-settled contract's gain is that of its coin value: an option's mark
-    is itself in coin. DataError where something held has no price, ParameterError for grids of different sizes.
+    Each is repriced once, whoever holds it; `price` (N,) is USD a unit. DataError where something held has no price,
+    ParameterError for grids of different sizes.
     """
     scenarios = _scenarios(rules)
     listing, column = book.listing, book.listing.columns(state.underlyings)
@@ -130,12 +129,24 @@ def unit_gains(book: Book, state: MarketState, rules: list[deribit.PairRules]) -
     for term in dict.fromkeys(terms):
         own = np.array([other == term for other in terms])[column]
         unit[own] = instrument_pnl(listing, in_dollars(state), replace(scenarios, term=term))[own]
-    unit = priced(book, unit, state)
-    coin, index = listing.inverse, index_prices(state)[column]
-    value = np.nan_to_num(unit_values(listing, state))[coin, None]
-    moved = index[coin, None] * (1.0 + scenarios.spot.T[column[coin]])
-    unit[coin] = (unit[coin] + value) / moved - value / index[coin, None]
+    index = index_prices(state)[column]
+    unit, move = priced(book, unit, state), scenarios.spot.T[column]
+    coin = listing.inverse
+    unit[coin] = _in_coin(
+        unit[coin], move[coin], index[coin], price[coin], listing.multiplier[coin], listing.option[coin]
+    )
     return unit
+
+
+def _in_coin(
+    gain: Floats, move: Floats, index: Floats, price: Floats, multiplier: Floats, option: NDArray[np.bool_]
+) -> Floats:
+    """USD gains (M, S) of coin-settled contracts in coin, (M, S): an option's mark is itself in coin, and a future's
+    face is worth face over the future's own price; all else (M,), moves (M, S).
+    """
+    own = np.where(option | ~(price > 0), index, price)
+    value = np.where(option, np.nan_to_num(price) * multiplier, 0.0)[:, None]
+    return (gain + value) / (own[:, None] * (1.0 + move)) - value / own[:, None]
 
 
 def _scenarios(rules: list[deribit.PairRules]) -> Scenarios:
@@ -161,21 +172,19 @@ def _names(rules: list[deribit.PairRules]) -> tuple[str, ...]:
     return tuple(f"{w}, {name.partition(', ')[2]}" for w, name in zip(words, first.names, strict=True))
 
 
-def _deltas(book: Book, state: MarketState) -> Floats:
+def _deltas(book: Book, state: MarketState, price: Floats) -> Floats:
     """Coins of delta of one contract, (N,): USD gained per relative move over the price of what moves."""
-    listing = book.listing
-    spot = index_prices(state)[listing.columns(state.underlyings)]
-    price = prices(listing, state)
-    price = np.where(listing.option | ~(price > 0), spot, price)
-    return np.asarray(book.known(sensitivities(listing, state), state) / price)
+    spot = index_prices(state)[book.listing.columns(state.underlyings)]
+    moving = np.where(book.listing.option | ~(price > 0), spot, price)
+    return np.asarray(book.known(sensitivities(book.listing, state), state) / moving)
 
 
-def _roll(held: Book, state: MarketState, group: _Group, delta: Floats) -> Floats:
+def _roll(book: Book, state: MarketState, group: _Group, delta: Floats) -> Floats:
     """Roll shock in coins, (P,), from coins of delta a contract (N,); a perpetual expires now, spot never."""
-    listing = held.listing
+    listing = book.listing
     dated = ~np.isnat(listing.expiry)
     own = group.own & (listing.perpetual | dated)
     years = np.where(dated, np.maximum(listing.tenor(state.time), 0.0), 0.0)[own]
     tenors, place = np.unique(years, return_inverse=True)
     onto = delta[own, None] * (place[:, None] == np.arange(tenors.size))
-    return deribit.roll_shock(np.asarray(held.quantity[:, own] @ onto), tenors, group.settled)
+    return deribit.roll_shock(np.asarray(book.quantity[:, own] @ onto), tenors, group.settled)

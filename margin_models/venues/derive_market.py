@@ -35,15 +35,15 @@ def currency_books(book: Book, state: MarketState) -> dict[str, CurrencyBook]:
     """
     dollars, listing = in_dollars(state), book.listing
     book.known(unit_values(listing, dollars), state)
-    terms = option_terms(listing, dollars)
-    held = terms.only(np.isfinite(terms.volatility) & book.held[terms.at])
+    terms, carried = option_terms(listing, dollars), book.held
+    held = terms.only(np.isfinite(terms.volatility) & carried[terms.at])
     column = listing.columns(state.underlyings)
     worth = book.known(notionals(listing, dollars), state)
     quantity = holdings(book)
     spot_kind = np.array([instrument.kind == "spot" for instrument in book.instruments])
     books = {}
     for a, name in enumerate(state.underlyings):
-        own = (column == a) & book.held
+        own = (column == a) & carried
         price = state.spot[a]
         if price > 0 and own.any():
             linear, coins = own & ~listing.option & ~spot_kind, own & spot_kind
@@ -57,7 +57,7 @@ def currency_books(book: Book, state: MarketState) -> dict[str, CurrencyBook]:
 
 
 def _feeds(terms: OptionTerms, book: Book, state: MarketState, column: int) -> tuple[Expiries, Options]:
-    """Years are the venue's, of 365 days: rates and volatilities are such that marks and discounts stay what they are."""
+    """Feeds in the venue's years of 365 days; rates and volatilities are such that marks and discounts stay."""
     expiry, first, place = np.unique(book.listing.expiry[terms.at], return_index=True, return_inverse=True)
     seconds = (expiry - state.time) / np.timedelta64(1, "s")
     years = seconds / YEAR_SECONDS

@@ -46,7 +46,7 @@ class DriftMargin(MarginModel):
 
     Parameters
     ----------
-    parameters : rules of each underlying, and of any "other" (which has no size factor: its unit may be worth anything).
+    parameters : rules of each underlying, and of any "other" (no size factor, as its unit may be worth anything).
     account_size : USD that one unit of gross notional stands for.
     """
 

@@ -22,8 +22,8 @@ class OkxMargin(MarginModel):
     add up. Left out, because no page with the figures or the formula was read: the volatility moves of MR1, theta decay
     (MR2), the vega term (MR3), the basis (MR4, of which only the annualised move is known), interest (MR5), the minimum
     charge (MR7, of which only the multipliers are known) and stablecoins (MR9). Options therefore post too little.
-    That initial is 1.3 times maintenance is unconfirmed, and so is that all of the extreme move's loss counts. Linear in
-    the book.
+    That initial is 1.3 times maintenance is unconfirmed, and so is that all of the extreme move's loss counts. Linear
+    in the book.
 
     Parameters
     ----------
