@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backtest.settlement import payoffs, settlements
-from data import Book, Coverage, Floats, MarketHistory, ParameterError
+from data import Book, Coverage, DataError, Floats, Listing, MarketHistory, ParameterError
 from data.valuation import OptionTerms, option_terms, prices
 
 
@@ -45,6 +45,7 @@ class LiquidationCost:
 
 
 FREE = LiquidationCost(0.0, 0.0)
+LEAST_PRICE = 1e-12  # share of a forward
 
 
 def closeout(
@@ -54,17 +55,25 @@ def closeout(
 
     Minus the change in value, funding and closeout cost included, revalued in the numeraire at the later instant. The
     worst adds to each row's loss at its close the further move to its high or low against the net position; where
-    several underlyings move inside one row these need not have met, so it is an upper bound. Every price must be known
-    at both ends; rows between without one are passed over.
+    several underlyings move inside one row these need not have met, so it is an upper bound for a book that loses most
+    at an extreme; options are repriced at both extremes, not between them. Rows between the ends without a price are
+    passed over.
+
+    Raises
+    ------
+    DataError
+        If something held has no price at one of the ends.
     """
     steps = history.steps(coverage)
     first, last = row + 1, row + steps + 1
+    portfolio, _, notional = book.positions(history.at(row))
     rate = history.rates(np.arange(row, last))
     gain = _contract_gains(book, history, row, first, last)
     # A price missing on the way blanks the row for the books that hold it, and for no other.
     missing = np.asarray(book.size @ np.isnan(gain).T.astype(np.float64)) > 0
     loss = np.where(missing, np.nan, -np.asarray(book.quantity @ np.nan_to_num(gain).T))
-    portfolio, _, notional = book.positions(history.at(row))
+    if missing[:, -1].any():
+        _refuse_unpriced(book, gain[-1], history.time[last - 1])
     # Positions are closed at the later price, but the cost is charged on the notional that was margined, in USD.
     exit_cost = np.bincount(portfolio, cost.of(notional * rate[0]), minlength=len(book.portfolios))
     swing = _adverse_swing(book, history, row, first, last)
@@ -73,12 +82,18 @@ def closeout(
     return np.asarray(ends[:, -1]), np.maximum(worst, ends[:, -1])
 
 
+def _refuse_unpriced(book: Book, gain: Floats, time: np.datetime64) -> None:
+    """DataError for the first instrument held whose gain (N,) is unknown at the end of the horizon."""
+    n = int(np.flatnonzero(book.held & np.isnan(gain))[0])
+    raise DataError(f"{book.instruments[n].symbol} is held but has no price at {time}, the end of the horizon")
+
+
 def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, last: int) -> Floats:
     """USD gain of one long contract from `row` to each later row, (h, N); 0 where nothing is held."""
     listing = book.listing
     column = listing.columns(history.underlyings)
     start = prices(listing, history.at(row))
-    end = np.stack([prices(listing, history.at(r)) for r in range(first, last)])
+    end = np.stack([_later_prices(listing, history, r) for r in range(first, last)])
     done = settlements(listing, history, first, last)
     end = np.where(done.by, payoffs(listing, done.spot), end)
     spot = history.spot[first:last, column]
@@ -92,6 +107,17 @@ def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, la
     gain = np.where(listing.option, end * kept - start, np.where(listing.inverse, coin, linear)) * listing.multiplier
     gain -= _funding_paid(book, history, first, last)
     return np.where(book.held, gain, 0.0)
+
+
+def _later_prices(listing: Listing, history: MarketHistory, row: int) -> Floats:
+    """Prices on the way, (N,); a future is NaN where its curve has a hole, which only at a decision is an error."""
+    state = history.at(row)
+    if state.curve is None or not listing.future.any():
+        return prices(listing, state)
+    column, hole = listing.columns(state.underlyings), np.asarray(np.isnan(state.curve[:, 0]).any(axis=1))
+    flat = np.where(hole[:, None, None], 0.0, state.curve)
+    unknown = listing.future & hole[column] & (listing.places(state.listed) < 0) & (state.spot[column] != 0)
+    return np.where(unknown, np.nan, prices(listing, replace(state, curve=flat)))
 
 
 def _funding_paid(book: Book, history: MarketHistory, first: int, last: int) -> Floats | float:
@@ -135,7 +161,8 @@ def _swing_with_options(
 
 def _option_gains(book: Book, terms: OptionTerms, move: Floats) -> Floats:
     """USD gained on the options of each underlying as it makes a relative move (A,), (P, A)."""
-    there = replace(terms, forward=terms.forward * (1.0 + move[terms.underlying]))
+    # A low of zero is a price that a logarithm cannot take.
+    there = replace(terms, forward=terms.forward * np.maximum(1.0 + move[terms.underlying], LEAST_PRICE))
     gain = np.nan_to_num(there.premium - terms.premium) * terms.multiplier
     onto = np.zeros((len(book.instruments), len(move)))
     onto[terms.at, terms.underlying] = gain

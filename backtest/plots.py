@@ -1,6 +1,7 @@
-"""What does a replay look like?"""
+"""What do a replay, a smile and a book of options look like?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,14 @@ import numpy as np
 import pandas as pd
 
 from backtest.scores import frontier
+from data import Book, Floats, MarketState, ParameterError
+from data.option_quotes import OptionQuotes
+from data.pricing import implied_deviation
+from data.smiles import SurfaceFit
+from data.surface import implied_volatility
+from margin_models.contributions import holdings
+from margin_models.revalue import book_pnl
+from margin_models.scenarios import Scenarios, grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +26,7 @@ if TYPE_CHECKING:
 
 INK, QUIET, ALARM = "#1f3a5f", "#9aa5b1", "#c0392b"
 FAINT = "#5b6673"  # as quiet as text on white may be
+_WIDE = np.array([[-0.3], [0.3]]), np.array([[-0.5], [0.5]])  # moves of price and of volatility, where none are asked
 
 
 def _axes(ax: "Axes | None", width: float = 9.0, height: float = 3.2) -> "Axes":
@@ -89,3 +99,113 @@ def plot_rolling_coverage(
     ax.set(ylabel="covered, %", title=f"{comparison.market}: coverage over the latest {decisions:,} decisions")
     ax.legend(loc="lower left", frameon=False, fontsize=8)
     return ax
+
+
+def plot_smile(quotes: OptionQuotes, fit: SurfaceFit, expiry: str | np.datetime64, ax: "Axes | None" = None) -> "Axes":
+    """One expiry's bid-ask in implied volatility, and the fitted smile through it.
+
+    ParameterError for an expiry (UTC) that the chain does not have.
+    """
+    ax = _axes(ax, 6.0)
+    rows = quotes.only(quotes.expiry == np.datetime64(expiry))
+    if not len(rows):
+        raise ParameterError(f"no expiry {expiry} in this chain, there are {np.unique(quotes.expiry).astype(str)}")
+    thousand = rows.strike / 1e3
+    bid, ask = (100.0 * _volatility(rows, price) for price in (rows.bid, rows.ask))
+    ax.vlines(thousand, bid, ask, color=QUIET, linewidth=4.0, label="bid to ask")
+    strike = np.geomspace(rows.strike.min(), rows.strike.max(), 200)
+    tenor = rows.tenor()
+    fitted = implied_volatility(fit.surface, np.log(strike / np.median(rows.forward)), np.full(200, tenor[0]))
+    ax.plot(strike / 1e3, 100.0 * fitted, color=INK, linewidth=1.3, label="fitted")
+    ax.axvline(np.median(rows.forward) / 1e3, color=QUIET, linewidth=0.8, linestyle=":", label="forward")
+    ax.set(xlabel="strike, thousand USD", ylabel="implied volatility, %")
+    ax.set_title(f"{quotes.underlying} {str(rows.expiry[0])[:10]}, {365.25 * tenor[0]:.0f} days", fontsize=10)
+    ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def _volatility(quotes: OptionQuotes, price: Floats) -> Floats:
+    """Implied by each price, (N,); NaN where it is missing or outside its bounds."""
+    told, known = np.full(len(price), np.nan), np.isfinite(price)
+    told[known] = implied_deviation(price[known], quotes.forward[known], quotes.strike[known], quotes.call[known])
+    return np.asarray(told / np.sqrt(quotes.tenor()))
+
+
+def plot_pnl_surface(
+    book: Book,
+    state: MarketState,
+    portfolio: str,
+    ax: "Axes | None" = None,
+    *,
+    underlying: str | None = None,
+    scenarios: Scenarios | None = None,
+    elapsed: float = 0.0,
+) -> "Axes":
+    """What one portfolio gains as the price of one underlying and its implied volatility move.
+
+    Parameters
+    ----------
+    underlying : what moves, while the others stand still; None for the first that the portfolio holds.
+    scenarios : drawn where they stand, the worst of them named with what it counts; the picture reaches as far as they
+        do, and volatility fades with tenor as they say. None reaches 30 % either way in price, 50 % in volatility.
+    elapsed : years that pass meanwhile.
+
+    Raises
+    ------
+    ParameterError
+        For a portfolio that is unknown or empty, or an underlying that it does not hold.
+    """
+    one, column = _held_alone(book, state, portfolio, underlying)
+    shown = scenarios or grid(*(reach * np.ones((2, len(state.underlyings))) for reach in _WIDE))
+    price, vol = _reach(shown.spot[:, column]), _reach(shown.vol[:, column])
+    moves, changes = np.zeros((2, price.size * vol.size, len(state.underlyings)))
+    moves[:, column], changes[:, column] = np.tile(price, vol.size), np.repeat(vol, price.size)
+    fine = Scenarios(moves, changes, ("",) * len(moves), term=shown.term)
+    gain = book_pnl(one, state, fine, elapsed).reshape(vol.size, price.size)
+    ax, top = _axes(ax, 9.0, 4.6), float(np.abs(gain).max()) or 1.0
+    shade = ax.pcolormesh(100 * price, 100 * vol, gain, cmap="RdBu", vmin=-top, vmax=top, shading="gouraud")
+    lines = ax.contour(100 * price, 100 * vol, gain, levels=9, colors=FAINT, linewidths=0.6)
+    ax.clabel(lines, fontsize=7, fmt="{:,.6g}".format)
+    ax.figure.colorbar(shade, ax=ax, label=f"gain, {state.numeraire}")
+    ax.set(xlabel=f"move of {state.underlyings[column]}, %", ylabel="change of 30-day implied volatility, %")
+    ax.set_title(f"{portfolio} [implied volatility: {state.implied or 'none'}]", fontsize=10)
+    if scenarios is not None:
+        _mark_worst(ax, one, state, scenarios, column, elapsed)
+    return ax
+
+
+def _held_alone(book: Book, state: MarketState, portfolio: str, underlying: str | None) -> tuple[Book, int]:
+    """What one portfolio holds on one underlying, and where that stands; ParameterError where it is nothing."""
+    if portfolio not in book.portfolios:
+        raise ParameterError(f"no portfolio {portfolio!r} in this book, there are {book.portfolios[:8]} ...")
+    quantity = holdings(book)[book.portfolios.index(portfolio)]
+    names = np.array([instrument.underlying for instrument in book.instruments], dtype=object)
+    on = dict.fromkeys(names[quantity != 0])
+    name = underlying if underlying is not None else next(iter(on), None)
+    if name not in on:
+        raise ParameterError(f"{portfolio!r} must hold something on {name or 'an underlying'}, it holds {tuple(on)}")
+    kept = np.flatnonzero((quantity != 0) & (names == name))
+    instruments = tuple(book.instruments[n] for n in kept)
+    return Book(instruments, (portfolio,), quantity[None, kept]), state.underlyings.index(str(name))
+
+
+def _reach(moves: Floats, points: int = 61) -> Floats:
+    """From a little below the least to a little above the largest of some relative moves, never to a loss of all."""
+    room = 0.08 * (moves.max() - moves.min()) or 0.1
+    return np.linspace(max(moves.min() - room, -0.99), moves.max() + room, points)
+
+
+def _mark_worst(ax: "Axes", one: Book, state: MarketState, scenarios: Scenarios, column: int, elapsed: float) -> None:
+    """Scenarios as dots, hollow where only a share of the gain counts, and the worst with its name and gain."""
+    alone = np.zeros((2, *scenarios.spot.shape))
+    alone[0, :, column], alone[1, :, column] = scenarios.spot[:, column], scenarios.vol[:, column]
+    gain = book_pnl(one, state, replace(scenarios, spot=alone[0], vol=alone[1]), elapsed)[0]
+    x, y = 100.0 * scenarios.spot[:, column], 100.0 * scenarios.vol[:, column]
+    whole = np.ones(len(scenarios), dtype=bool) if scenarios.weight is None else scenarios.weight == 1.0
+    ax.plot(x[whole], y[whole], "o", color=INK, markersize=4, label="scenario")
+    if not whole.all():
+        ax.plot(x[~whole], y[~whole], "o", color=INK, markerfacecolor="white", label="a share counts")
+    s = int(gain.argmin())
+    told = f"worst: {scenarios.names[s]}, {gain[s]:,.6g} {state.numeraire}"
+    ax.plot(x[s], y[s], "o", color=ALARM, markersize=11, markerfacecolor="none", markeredgewidth=2.0, label=told)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3, frameon=False, fontsize=8)

@@ -15,7 +15,11 @@ Holdings = dict[str, dict[str, float]]
 
 
 class Books(Protocol):
-    """Whatever gives a Book at any instant: a `Book` (its proportions), a `BookRecipe`, several of them joined."""
+    """Whatever gives a Book at any instant: a `Book` (its proportions), a `BookRecipe`, several of them joined.
+
+    One whose contracts differ by decision (backtest/option_books.py) also has `options_on` and `futures_on`: the
+    underlyings whose surface, and whose curve, it takes to value what it may hold.
+    """
 
     @property
     def portfolios(self) -> tuple[str, ...]:
@@ -23,7 +27,7 @@ class Books(Protocol):
 
     @property
     def instruments(self) -> tuple[Instrument, ...]:
-        """N contracts that may be held."""
+        """N contracts that may be held, but for those that are struck at each decision."""
 
     def at(self, state: MarketState) -> Book:
         """The book at unit gross notional now."""
@@ -49,10 +53,20 @@ class Joined:
         """Every part's instruments; one that two parts share appears once."""
         return tuple(dict.fromkeys(instrument for part in self.parts for instrument in part.instruments))
 
+    @property
+    def options_on(self) -> tuple[str, ...]:
+        """Underlyings on which some part strikes options."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in struck_on(part)[0]))
+
+    @property
+    def futures_on(self) -> tuple[str, ...]:
+        """Underlyings on which some part rolls futures."""
+        return tuple(dict.fromkeys(name for part in self.parts for name in struck_on(part)[1]))
+
     def at(self, state: MarketState) -> Book:
-        """One book of all instruments; an instrument two parts share appears once."""
+        """One book of all that the parts hold at this instant; an instrument two parts share appears once."""
         books = [part.at(state) for part in self.parts]
-        instruments = self.instruments
+        instruments = tuple(dict.fromkeys(instrument for book in books for instrument in book.instruments))
         place = {instrument: n for n, instrument in enumerate(instruments)}
         blocks = []
         for book in books:
@@ -64,6 +78,11 @@ class Joined:
 
 def _dense(book: Book) -> Floats:
     return book.quantity.toarray() if sparse.issparse(book.quantity) else np.asarray(book.quantity)
+
+
+def struck_on(books: Books) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The underlyings on which options, and on which futures, are struck at each decision."""
+    return getattr(books, "options_on", ()), getattr(books, "futures_on", ())
 
 
 def joined(books: Books | Sequence[Books]) -> Books:

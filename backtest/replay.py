@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from backtest.closeout import LiquidationCost, closeout
 from backtest.portfolios import Books, joined
+from backtest.priced_rows import priced_rows
 from data import Coverage, Floats, HistoryError, MarketHistory, ModelError, ParameterError
 from data.clock import Stamps
 from margin_models import MarginModel, Requirement
@@ -123,11 +124,12 @@ def decisions(
 ) -> tuple[Rows, int]:
     """Rows with `window` rows up to and including them, a whole horizon ahead and every price known at both ends.
 
-    Every price is that of every underlying, and the mark of every listed instrument that the books may hold; one that
-    expires on the way needs none at the end, as it settles at spot.
+    Every price is that of every underlying and of the numeraire, the mark of every listed instrument that the books may
+    hold, and what their other options and futures are valued by: the surface and the curve of each underlying. What
+    expires on the way needs none at the end, as it settles at spot, and an option on a worthless coin needs none.
 
     Each `every`-th of them is taken, and how many of these were skipped for a hole is told. HistoryError where none is
-    left, ParameterError where `every` is below 1.
+    left, or where books strike options on a history without surfaces; ParameterError where `every` is below 1.
     """
     if every < 1:
         raise ParameterError(f"decisions are taken every >= 1 rows, got {every}")
@@ -138,14 +140,7 @@ def decisions(
             "shorten the window or bring more history"
         )
     rows = np.arange(window - 1, len(history) - ahead, every)
-    known: Bools = np.asarray(np.isfinite(history.spot).all(axis=1))
-    start, end = known, known
-    if history.marks is not None:
-        expiry = {i.symbol: np.datetime64(i.expiry or "NaT", "ns") for i in books.instruments}
-        at = [n for n, symbol in enumerate(history.listed) if symbol in expiry]
-        marked: Bools = np.isfinite(history.marks[:, at])
-        gone = history.time[:, None] >= np.array([expiry[history.listed[n]] for n in at], dtype="datetime64[ns]")
-        start, end = known & marked.all(axis=1), known & (marked | gone).all(axis=1)
+    start, end = priced_rows(history, books)
     chosen = rows[start[rows] & end[rows + ahead]]
     if not chosen.size:
         raise HistoryError(f"no decision has every price at both ends: all {len(rows)} were skipped")

@@ -1,5 +1,6 @@
 """What was traded, what was held, and what happened?"""
 
+from data.account import Account, Standing, standing
 from data.books import Book, BookRecipe
 from data.clock import Clock
 from data.coverage import Coverage
@@ -18,6 +19,7 @@ from data.instruments import Instrument, Listing
 from data.version import __version__
 
 __all__ = [
+    "Account",
     "Book",
     "BookRecipe",
     "Clock",
@@ -35,5 +37,7 @@ __all__ = [
     "ParameterError",
     "SnapshotError",
     "SourceError",
+    "Standing",
     "__version__",
+    "standing",
 ]

@@ -14,8 +14,10 @@ from data.history import Floats, MarketHistory, MarketState
 from data.instruments import Instrument
 from data.option_quotes import STALE, OptionQuotes, read_chain
 from data.smiles import SurfaceFit, fit_surface
+from data.sources.chain_samples import CHAINS, load_chain
 
 QUARANTINE = ["underlying", "row", "symbol", "rule"]
+MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,8 @@ class ChainMarket:
 def read_chain_market(sources: str | Path | Sequence[str | Path], at: str | None = None) -> ChainMarket:
     """The market of one chain file, or of several that have different underlyings, as `read_chain` reads each.
 
+    A source may be the name of a chain in data/sources/chain_samples.py, which comes before a file of that name.
+
     Raises
     ------
     SourceError
@@ -85,6 +89,8 @@ def read_chain_market(sources: str | Path | Sequence[str | Path], at: str | None
 
 
 def _read(path: Path, at: str | None) -> dict[str, OptionQuotes]:
+    if str(path) in CHAINS:
+        return load_chain(str(path), at)
     unreadable = (OSError, EOFError, zlib.error, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError)
     try:
         return read_chain(path, at)
@@ -108,6 +114,9 @@ def chain_market(chains: Mapping[str, OptionQuotes], source: str = "quotes") -> 
     usable = {name: quotes for name, quotes in timed.items() if len(quotes)}
     if not usable:
         raise DataError(f"{source}: at least one underlying with a usable quote is needed, got none")
+    spots = {name: quotes.spot for name, quotes in usable.items()}
+    if not all(np.isfinite(spot) and spot > 0 for spot in spots.values()):
+        raise DataError(f"{source}: spot prices must be > 0, got {spots}")
     fits = {name: fit_surface(quotes) for name, quotes in usable.items()}
     contracts: dict[str, Instrument] = {}
     for quotes in usable.values():
@@ -148,13 +157,10 @@ def _as_of(quotes: OptionQuotes, time: np.datetime64) -> OptionQuotes:
 def _one_row(
     chains: Mapping[str, OptionQuotes], fits: Mapping[str, SurfaceFit], time: np.datetime64, source: str
 ) -> MarketHistory:
-    spot = np.array([[quotes.spot for quotes in chains.values()]])
-    if not (np.isfinite(spot) & (spot > 0)).all():
-        raise DataError(f"{source}: spot prices must be > 0, got {dict(zip(chains, spot[0].tolist(), strict=True))}")
     return MarketHistory(
         np.array([time], dtype="datetime64[ns]"),
         tuple(chains),
-        spot,
+        np.array([[quotes.spot for quotes in chains.values()]]),
         listed=tuple(str(symbol) for quotes in chains.values() for symbol in quotes.symbol),
         marks=np.concatenate([_marks_now(quotes) for quotes in chains.values()])[None],
         curves=_stacked([fit.curve for fit in fits.values()])[None],
@@ -190,9 +196,7 @@ def _contracts(quotes: OptionQuotes) -> list[Instrument]:
         )
         right: Literal["call", "put"] = "call" if call else "put"
         options.append(
-            Instrument(
-                str(symbol), name, "option", settlement=settled, expiry=until, strike=float(strike), right=right
-            )
+            Instrument(str(symbol), name, "option", settlement=settled, expiry=until, strike=float(strike), right=right)
         )
     # Where two expiries share a day and symbols do not tell them apart, only the nearer one can be held.
     dated = {future.symbol: future for _, future in sorted(futures.items(), reverse=True)}
@@ -211,4 +215,4 @@ def _future_symbol(underlying: str, option: str, expiry: np.datetime64) -> str:
     if len(parts) > 3 and option.startswith(f"{underlying}-"):
         return "-".join(parts[:-2])
     day = pd.Timestamp(expiry)
-    return f"{underlying}-{day.day}{day.strftime('%b%y').upper()}"
+    return f"{underlying}-{day.day}{MONTHS[day.month - 1]}{day.year % 100:02d}"

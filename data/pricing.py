@@ -171,6 +171,7 @@ def reprice(
     deviation: Floats,
     call: NDArray[np.bool_],
     threads: int = 1,
+    out: Floats | None = None,
 ) -> Floats:
     """Undiscounted value of N options in each of S scenarios, (N, S); the same to the last bit for any `threads`.
 
@@ -180,6 +181,7 @@ def reprice(
     scale : (H, S) multiples of the deviation; `scale_group` (N,) is each option's row.
     strike, deviation, call : (N,); the deviation as it is where the scale is 1.
     threads : how many share the rows of a large job; a small one is done by the caller alone.
+    out : (N, S) C-contiguous floats to write to and return; fresh memory can cost half of what its prices do.
 
     Raises
     ------
@@ -207,7 +209,7 @@ def reprice(
     _require_priceable(forward, strike)
     _require("deviation", deviation)
     _require("scale", scale)
-    out = np.empty((len(strike), forward.shape[1]))
+    out = _place(out, (len(strike), forward.shape[1]))
     if not out.size:
         return out
     unit = forward[:, :1]  # logarithms of what is near 1 lose no digits
@@ -221,6 +223,14 @@ def reprice(
         reprice_rows(forward, logs, group[rows], scale, inverse, scale_group[rows], *own)
 
     _share(fill, len(strike), threads if out.size >= _ENOUGH_FOR_THREADS else 1)
+    return out
+
+
+def _place(given: Floats | None, shape: tuple[int, int]) -> Floats:
+    """Where to write; DataError for a place that does not fit."""
+    out = np.empty(shape) if given is None else given
+    if out.shape != shape or out.dtype != np.float64 or not out.flags.carray:
+        raise DataError(f"out must be {shape}, float64, C-contiguous and writable, got {out.shape}, {out.dtype}")
     return out
 
 

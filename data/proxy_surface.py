@@ -5,6 +5,8 @@ one. Calibrated on BTC's DVOL (daily, November 2022 to November 2025, with Binan
 Deribit's BTC and ETH chains of January to April 2026.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -31,6 +33,11 @@ REVERSION = 11.6  # a year: what is left of a deviation from the long run after 
 # three deviations either way, with s held at 2 so that it stays free of arbitrage; off by at most 1.6 % of the level.
 SLOPE, SKEW, SHIFT, CURVATURE = 0.556, -0.197, 0.153, 2.0  # b, rho, m, s
 LARGEST_DEVIATION = 2.9  # at the forward until expiry; beyond 3.0 the smile would break butterfly arbitrage
+
+
+def with_proxy_surfaces(history: MarketHistory) -> MarketHistory:
+    """A history with proxy surfaces, labelled as such; what surfaces it had are replaced."""
+    return replace(history, surfaces=proxy_surfaces(history), implied=PROXY)
 
 
 def proxy_surfaces(history: MarketHistory) -> Floats:

@@ -139,6 +139,51 @@ def compare(
 
 
 @app.command()
+def margin(
+    book: Annotated[Path, typer.Option(help="CSV of your positions: symbol, quantity and, if need be, portfolio.")],
+    market: Annotated[list[Path], typer.Option(help="CSV of an option chain, or such a sample's name; repeatable.")],
+    model: Annotated[str, typer.Option(help="A model's name; an unknown one lists them all.")],
+    history: Annotated[
+        list[str] | None, typer.Option(help="What it learns from: a sample's name, or price files; repeatable.")
+    ] = None,
+    at: Annotated[str | None, typer.Option(help="Instant (UTC) at which the chain is taken; the last if None.")] = None,
+    allow_gap: Annotated[
+        bool, typer.Option("--allow-gap", help="Take a history that ends more than a week before the chain.")
+    ] = False,
+    clock: Clock = None,
+    tz: Zone = None,
+    calendar: Calendar = None,
+    allow_missing: Missing = False,
+    default: Defaults = None,
+    label: Label = None,
+    level: Level = LEVEL,
+    horizon: Annotated[str, typer.Option(help="Margin period of risk: '8h', '1D'.")] = "1D",
+    window: Window = None,
+    as_json: AsJson = False,
+) -> None:
+    """Price a book of your own: what it must post in the market of an option chain, and why."""
+    with _errors_as_sentences():
+        from data import Coverage
+        from research.margin_job import margin_job
+
+        reading = _reading(clock, tz, calendar, allow_missing, default, label)
+        if not history:
+            asked = {"allow-gap": allow_gap or None, "window": window}
+            _refuse({**reading, **asked}, "only with --history")
+        margin_job(
+            book,
+            market,
+            model,
+            (lambda: _history(history, reading)) if history else None,
+            at=at,
+            coverage=Coverage(level, horizon),
+            window=window,
+            allow_gap=allow_gap,
+            as_json=as_json,
+        )
+
+
+@app.command()
 def report(
     browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:

@@ -1,23 +1,33 @@
 """What does `marginlab backtest` ask? The default study, in one place.
 
 Three markets that fall differently: five coins by the hour, bitcoin through fifteen years, and twenty stocks through
-2008 and 2020. Eleven models, from a flat rate to a learned volatility, and more than a hundred books on each market.
+2008 and 2020, each with more than a hundred linear books and eleven models, from a flat rate to a learned volatility.
+A fourth, option books on bitcoin, adds what only options need: grids, Greeks, a Monte Carlo and four venues.
 """
 
 from functools import partial
 
-from data import Coverage
+from backtest.option_books import OptionRecipe, fridays, structures
+from data import Coverage, MarketHistory
+from data.proxy_surface import with_proxy_surfaces
 from data.sources.samples import SAMPLES, load
 from margin_models import (
+    AevoMargin,
     BoostedVolatility,
     CorrelationVaR,
+    DeribitPortfolioMargin,
+    DerivePmrm2Margin,
     EwmaCovariance,
     EwmaVolatility,
     FilteredHistoricalVaR,
     GarchVolatility,
+    GreeksMargin,
     HistoricalVaR,
     LedoitWolfCovariance,
     MarginModel,
+    MonteCarloES,
+    ParadexMargin,
+    ScenarioMargin,
     SpanLike,
     StaticMargin,
 )
@@ -35,6 +45,16 @@ MODELS: dict[str, MarginModel] = {
     "FHS, GARCH": FilteredHistoricalVaR(GarchVolatility()),
     "FHS, GJR-t": FilteredHistoricalVaR(GarchVolatility(asymmetric=True, student=True)),
     "FHS, LightGBM": FilteredHistoricalVaR(BoostedVolatility()),
+}
+
+OPTION_MODELS: dict[str, MarginModel] = {
+    "price and volatility grid": ScenarioMargin(),
+    "Greeks": GreeksMargin(),
+    "Monte-Carlo ES": MonteCarloES(scenarios=2000),
+    "Deribit portfolio margin": DeribitPortfolioMargin(),
+    "Derive PMRM_2": DerivePmrm2Margin(),
+    "Paradex portfolio margin": ParadexMargin(),
+    "Aevo standard margin": AevoMargin(),
 }
 
 COIN_CRISES = {
@@ -62,6 +82,21 @@ STOCK_CRISES = {
     "August 2011": ("2011-07-29", "2011-08-26"),
     "March 2020": ("2020-02-20", "2020-04-03"),
 }
+
+
+def bitcoin_with_proxy() -> MarketHistory:
+    """Bitcoin by the day with proxy surfaces: its option market, as far as closes can tell."""
+    return with_proxy_surfaces(load("btc-daily"))
+
+
+def bitcoin_option_books(underlyings: tuple[str, ...]) -> OptionRecipe:
+    """The classic structures, long and short, but for those on futures, which need a curve, and riskless boxes."""
+    chosen = {
+        name: legs
+        for name, legs in structures().items()
+        if "box" not in name and all(leg.kind != "future" for leg in legs)
+    }
+    return OptionRecipe(underlyings, chosen, True, fridays)
 
 
 def default_study() -> Study:
@@ -98,4 +133,19 @@ def default_study() -> Study:
         crises=STOCK_CRISES,
         remarks="Adjusted closes of companies that survived to 2022: losses are understated (survivorship).",
     )
-    return Study("default", (coins, bitcoin, stocks), MODELS, oracle="static, cross")
+    options = Market(
+        "btc-options",
+        "Options on bitcoin, daily, 2012-2025",
+        bitcoin_with_proxy,
+        Coverage(0.99, "1D"),
+        window=500,
+        refit_every=13,
+        every=5,
+        books=bitcoin_option_books,
+        models=OPTION_MODELS,
+        crises=BITCOIN_CRISES,
+        remarks="There is no free history of implied volatility over these years: surfaces are a proxy made of realised "
+        "volatility with the smile of another time. The table tells how models treat option books, not what options "
+        "cost. Coin-settled options of 30 and 90 days, struck at each decision, every five days.",
+    )
+    return Study("default", (coins, bitcoin, stocks, options), MODELS, oracle="static, cross")

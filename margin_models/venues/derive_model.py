@@ -14,6 +14,7 @@ from data import Book, Floats, MarketHistory
 from margin_models.base import MarginModel, Requirement
 from margin_models.venues import derive_pmrm, derive_pmrm2, derive_pmrm2_rules, derive_srm, derive_srm_rules
 from margin_models.venues.accounts import requirement, worst_of
+from margin_models.venues.checks import parameter
 from margin_models.venues.derive_market import CurrencyBook, currency_books
 from margin_models.venues.derive_scan import ScanMargin
 from margin_models.venues.provenance import Provenance
@@ -76,8 +77,9 @@ class DerivePmrm2Margin(MarginModel):
 
     def requirement(self, past: MarketHistory, book: Book) -> Requirement:
         """Scan and contingencies, and the worst scenario of the underlying that asks most."""
-        state = past.now
-        scans = {name: self._scan(name, part) for name, part in currency_books(book, state).items()}
+        for name in ("haircut", "initial_haircut"):
+            parameter(name, getattr(self, name), 0.0, 1.0)
+        scans = {name: self._scan(name, part) for name, part in currency_books(book, past.now).items()}
         return _asked(past, book, scans)
 
     def _scan(self, name: str, held: CurrencyBook) -> ScanMargin:

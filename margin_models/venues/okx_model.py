@@ -10,7 +10,7 @@ from margin_models.revalue import pnl_by_underlying
 from margin_models.scenarios import Scenarios
 from margin_models.venues import okx
 from margin_models.venues.accounts import in_dollars, requirement
-from margin_models.venues.checks import named
+from margin_models.venues.checks import named, parameter
 
 CLASSES: Mapping[str, str] = {"BTC": "BTC, ETH", "ETH": "BTC, ETH"}
 
@@ -50,7 +50,8 @@ class OkxMargin(MarginModel):
         return self.requirement(past, book).initial
 
     def requirement(self, past: MarketHistory, book: Book) -> Requirement:
-        """Both margins from one scan, initial margin by risk unit; ParameterError for a class that is not known."""
+        """Both margins from one scan, initial margin by risk unit; ParameterError for what is out of range."""
+        parameter("extreme_share", self.extreme_share, 0.0, 1.0)
         state = past.now
         units = [named(self.parameters, self.classes.get(name, self.other)) for name in state.underlyings]
         gains = pnl_by_underlying(book, in_dollars(state), _scenarios(units))

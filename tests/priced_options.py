@@ -1,10 +1,32 @@
-"""What is an option worth, to sixty digits?"""
+"""Which options do tests price, and what are they worth to sixty digits?"""
 
 from decimal import Decimal, localcontext
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data import Floats
+
+Bools = NDArray[np.bool_]
+Places = NDArray[np.intp]
 
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 _DIGITS = 60
 _FARTHEST = 16  # N(-16) is 1e-57
+
+
+def some_options(
+    options: int, scenarios: int, groups: int = 3, seed: int = 0
+) -> tuple[Floats, Places, Floats, Places, Floats, Floats, Bools]:
+    """Arguments of `reprice`: some forwards and scales, and options on them."""
+    rng = np.random.default_rng(seed)
+    level = np.exp(rng.uniform(-3.0, 11.0, (groups, 1)))
+    forward = level * np.exp(0.1 * rng.standard_t(3, (groups, scenarios)))
+    scale = np.exp(0.3 * rng.standard_normal((2, scenarios)))
+    scale[:, :: max(scenarios // 3, 1)] = 0.0
+    group, scale_group = rng.integers(0, groups, options), rng.integers(0, 2, options)
+    strike = level[group, 0] * np.exp(0.4 * rng.standard_normal(options))
+    return forward, group, scale, scale_group, strike, rng.uniform(0.0, 1.5, options), rng.random(options) < 0.5
 
 
 def exact_black(forward: float | Decimal, strike: float | Decimal, deviation: float | Decimal, call: bool) -> Decimal:

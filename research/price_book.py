@@ -1,0 +1,269 @@
+"""What must a book that somebody brings post, and what in it asks for that?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from data import Book, Coverage, Floats, HistoryError, Instrument, MarketHistory, MarketState, ModelError, ParameterError
+from data.book_file import read_book
+from data.chain_history import ChainPast, after_history, only_chain
+from data.chain_market import ChainMarket, read_chain_market
+from data.snapshot import content_hash
+from data.valuation import notionals, option_terms, prices, unit_values
+from margin_models import MarginModel, Requirement
+from margin_models.contributions import holdings, leave_one_out
+from margin_models.greeks import NetGreeks, contract_greeks, net_greeks
+
+COVERAGE = Coverage(0.99, "1D")
+HORIZONS = 500  # about how many a fit sees where no window is asked for
+MOST_LEFT_OUT = 200  # instruments; leaving each out in turn would take too long for more
+
+
+@runtime_checkable
+class _Contributing(Protocol):
+    """A model that can split its margin itself."""
+
+    def contributions(self, past: MarketHistory, book: Book) -> Floats: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Priced:
+    """What P portfolios must post at a chain's instant, in USD, and why.
+
+    Parameters
+    ----------
+    model, coverage : the fitted model, and what it was asked to survive.
+    time : the chain's instant, UTC.
+    requirement : initial and maintenance margin, components and what was worst, gross of option value.
+    option_value : (P,) what the options held are worth.
+    positions : a row a position: what it is, price and from where, value, notional, contribution to the initial
+        margin, delta in units of the underlying, vega in USD per point (0.01) of volatility.
+    split : how contributions were had, "" where they were not.
+    greeks : net sensitivities by underlying.
+    quality : how well the surfaces of what is held tell their quotes, a row an underlying and expiry.
+    quarantine : quotes of the chain that were left out.
+    remarks : what was guessed, summed, moved or left out on the way.
+    data_hash : content hash of the market the model saw.
+    """
+
+    model: MarginModel
+    coverage: Coverage
+    time: np.datetime64
+    requirement: Requirement
+    option_value: Floats
+    positions: pd.DataFrame
+    split: str
+    greeks: NetGreeks
+    quality: pd.DataFrame
+    quarantine: pd.DataFrame
+    remarks: tuple[str, ...] = ()
+    data_hash: str = field(default="", repr=False)
+
+    @property
+    def net_of_option_value(self) -> Floats:
+        """The initial margin less the options' value, (P,): negative where they are worth more."""
+        return self.requirement.initial - self.option_value
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a portfolio: components, initial, maintenance, what was worst, option value and the net figure."""
+        table = self.requirement.to_frame()
+        table["option value"], table["net of option value"] = self.option_value, self.net_of_option_value
+        return table
+
+    def _repr_html_(self) -> str:
+        shown = (self.to_frame(), self.positions.set_index(["portfolio", "symbol"]), self.quality, self.quarantine)
+        return "".join(table.to_html(float_format="{:,.6g}".format) for table in shown)
+
+    def to_json(self) -> str:
+        """Everything as one JSON document; numbers that are not known are null."""
+        from research.priced_tables import as_json
+
+        return as_json(self)
+
+    def __str__(self) -> str:
+        from research.priced_tables import text
+
+        return text(self)
+
+
+def price_book(
+    book: Book | str | Path | pd.DataFrame,
+    market: ChainMarket | str | Path,
+    model: MarginModel,
+    history: MarketHistory | None = None,
+    *,
+    coverage: Coverage = COVERAGE,
+    window: int | None = None,
+    allow_gap: bool = False,
+) -> Priced:
+    """The margin of every portfolio of a book in the market of an option chain.
+
+    Parameters
+    ----------
+    book : positions, or a file or frame that `read_book` reads.
+    market : a chain's market, or the file it is in.
+    model : fitted here, on the newest `window` rows (500 horizons if None) of the history up to the chain's instant,
+        which is their last row (`after_history`); on that instant alone where there is no history.
+    coverage : what margin must cover; in USD.
+    allow_gap : take a history that ends more than a week before the chain.
+
+    Raises
+    ------
+    DataError, SourceError
+        For a book or chain that cannot be right.
+    HistoryError
+        If the model learns and there is no history, or the history does not fit the chain.
+    ParameterError
+        For a window below 1, or a coverage in another numeraire than USD.
+    ModelError
+        If the model's margin is not one finite number >= 0 a portfolio.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if window is not None and window < 1:
+        raise ParameterError(f"window must be at least 1 row, got {window}")
+    if coverage.numeraire != "USD":
+        raise ParameterError(f"an option chain is counted in USD, got a coverage in {coverage.numeraire}")
+    market = market if isinstance(market, ChainMarket) else read_chain_market(market)
+    remarks = market.remarks
+    if not isinstance(book, Book):
+        told = read_book(book, market)
+        book, remarks = told.book, (*remarks, *told.remarks)
+    joined = only_chain(market, book) if history is None else after_history(history, market, book, allow_gap=allow_gap)
+    with threadpool_limits(1):
+        try:
+            fitted = _fitted(model, joined, coverage, window)
+            asked = fitted.explain(joined.past, book)
+            parts, split = _contributions(fitted, joined.past, book)
+        except HistoryError as error:
+            if history is not None:
+                raise
+            raise HistoryError(f"{model!r} learns from a history, and none was given (--history): {error}") from error
+    _refuse_broken(fitted, asked, book)
+    return _told(fitted, coverage, market, book, joined, asked, parts, split, remarks)
+
+
+def _fitted(model: MarginModel, joined: ChainPast, coverage: Coverage, window: int | None) -> MarginModel:
+    """A fresh model, fitted on the window's rows; holes before the chain do not count."""
+    fresh: MarginModel = clone(model)
+    if not joined.known:
+        return fresh.fit(joined.past, coverage)
+    rows = HORIZONS * joined.past.steps(coverage) if window is None else window
+    return fresh.fit(joined.past.last(rows + joined.holes), coverage)
+
+
+def _contributions(model: MarginModel, past: MarketHistory, book: Book) -> tuple[Floats | None, str]:
+    if isinstance(model, _Contributing):
+        return model.contributions(past, book), "each position's loss in what is worst"
+    if int(book.held.sum()) > MOST_LEFT_OUT:
+        return None, ""
+    return leave_one_out(model, past, book), "margin less the margin without the position"
+
+
+def _refuse_broken(model: MarginModel, asked: Requirement, book: Book) -> None:
+    for kind, margin in (("initial", asked.initial), ("maintenance", asked.maintenance)):
+        if margin.shape != (len(book.portfolios),) or not (np.isfinite(margin) & (margin >= 0)).all():
+            raise ModelError(f"{model!r}: {kind} margin must be one finite number >= 0 a portfolio, got {margin}")
+
+
+def _told(
+    model: MarginModel,
+    coverage: Coverage,
+    market: ChainMarket,
+    book: Book,
+    joined: ChainPast,
+    asked: Requirement,
+    parts: Floats | None,
+    split: str,
+    remarks: tuple[str, ...],
+) -> Priced:
+    state = joined.past.now
+    listing = book.listing
+    options = np.where(listing.option, book.known(unit_values(listing, state), state), 0.0)
+    underlyings = market.quality["underlying"].isin(state.underlyings)
+    learned = (f"fitted on {model.window_ - joined.holes} rows, the chain's among them",) if joined.known else ()
+    return Priced(
+        model,
+        coverage,
+        state.time,
+        asked,
+        np.asarray(holdings(book) @ options),
+        positions_frame(book, state, parts),
+        split,
+        net_greeks(book, state),
+        market.quality[underlyings].reset_index(drop=True),
+        market.quarantine,
+        (*remarks, *joined.remarks, *learned, *_refused_fits(model)),
+        content_hash(joined.past),
+    )
+
+
+def _refused_fits(model: MarginModel) -> tuple[str, ...]:
+    """What the parts of a fitted model say about fits they refused."""
+    found = [getattr(part, "failures_", {}) for part in (model, *vars(model).values())]
+    return tuple(f"{symbol}: {reason}" for failures in found for symbol, reason in failures.items())
+
+
+def positions_frame(book: Book, state: MarketState, parts: Floats | None = None) -> pd.DataFrame:
+    """A row a position held: see `Priced.positions`. `parts` (P, N) are contributions, NaN without."""
+    listing, quantity = book.listing, holdings(book)
+    figures = _unit_figures(book, state)
+    portfolio, n = np.nonzero(quantity)
+    held = quantity[portfolio, n]
+    greeks = contract_greeks(listing, state)
+    spot = state.spot[listing.columns(state.underlyings)]
+    parts = np.full(quantity.shape, np.nan) if parts is None else parts
+    table: Mapping[str, Any] = {
+        "portfolio": np.array(book.portfolios, dtype=object)[portfolio],
+        "symbol": [book.instruments[i].symbol for i in n],
+        "contract": [in_words(book.instruments[i]) for i in n],
+        "quantity": held,
+        "price": figures["price"][n],
+        "volatility": figures["volatility"][n],
+        "priced_from": [_priced_from(book.instruments[i], bool(figures["marked"][i])) for i in n],
+        # Adding zero makes zeros of negative ones.
+        "value": held * figures["value"][n] + 0.0,
+        "notional": held * figures["notional"][n] + 0.0,
+        "contribution": parts[portfolio, n] + 0.0,
+        "delta_units": held * (greeks.delta / spot)[n] + 0.0,
+        "vega_per_point": held * greeks.vega[n] / 100.0 + 0.0,
+    }
+    return pd.DataFrame(table)
+
+
+def _unit_figures(book: Book, state: MarketState) -> dict[str, Floats]:
+    """Price, volatility, value, notional and whether there is a mark, of one contract each, (N,)."""
+    listing, terms = book.listing, option_terms(book.listing, state)
+    volatility = np.full(len(book.instruments), np.nan)
+    volatility[terms.at] = terms.volatility
+    return {
+        "price": prices(listing, state),
+        "volatility": volatility,
+        "value": unit_values(listing, state),
+        "notional": notionals(listing, state),
+        "marked": np.isfinite(listing.marked(state)) * 1.0,
+    }
+
+
+def in_words(instrument: Instrument) -> str:
+    """What one contract is.
+
+    >>> in_words(Instrument("BTC-PERPETUAL", "BTC", settlement="inverse"))
+    'inverse perpetual, 1 USD'
+    """
+    size = f"{instrument.multiplier:g} {'USD' if instrument.settlement == 'inverse' else instrument.underlying}"
+    if instrument.kind != "option":
+        return f"{instrument.settlement + ' ' if instrument.kind != 'spot' else ''}{instrument.kind}, {size}"
+    paid = "coin-settled " if instrument.settlement == "inverse" else ""
+    return f"{paid}{instrument.right}, {instrument.multiplier:g} {instrument.underlying}"
+
+
+def _priced_from(instrument: Instrument, marked: bool) -> str:
+    if marked:
+        return "mark"
+    return {"option": "surface", "future": "curve"}.get(instrument.kind, "spot")
