@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INK, QUIET, ALARM = "#1f3a5f", "#9aa5b1", "#c0392b"
 FAINT = "#5b6673"  # as quiet as text on white may be
-_WIDE = np.array([[-0.3], [0.3]]), np.array([[-0.5], [0.5]])  # moves of price and of volatility, where none are asked
+_WIDE = 0.3, 0.5  # either way in price and in volatility, where no scenarios are asked
 
 
 def _axes(ax: "Axes | None", width: float = 9.0, height: float = 3.2) -> "Axes":
@@ -156,7 +156,8 @@ def plot_pnl_surface(
         For a portfolio that is unknown or empty, or an underlying that it does not hold.
     """
     one, column = _held_alone(book, state, portfolio, underlying)
-    shown = scenarios or grid(*(reach * np.ones((2, len(state.underlyings))) for reach in _WIDE))
+    either = np.array([[-1.0], [1.0]]) * np.ones(len(state.underlyings))
+    shown = grid(_WIDE[0] * either, _WIDE[1] * either) if scenarios is None else scenarios
     price, vol = _reach(shown.spot[:, column]), _reach(shown.vol[:, column])
     moves, changes = np.zeros((2, price.size * vol.size, len(state.underlyings)))
     moves[:, column], changes[:, column] = np.tile(price, vol.size), np.repeat(vol, price.size)
@@ -164,8 +165,8 @@ def plot_pnl_surface(
     gain = book_pnl(one, state, fine, elapsed).reshape(vol.size, price.size)
     ax, top = _axes(ax, 9.0, 4.6), float(np.abs(gain).max()) or 1.0
     shade = ax.pcolormesh(100 * price, 100 * vol, gain, cmap="RdBu", vmin=-top, vmax=top, shading="gouraud")
-    lines = ax.contour(100 * price, 100 * vol, gain, levels=9, colors=FAINT, linewidths=0.6)
-    ax.clabel(lines, fontsize=7, fmt="{:,.6g}".format)
+    lines = ax.contour(100 * price, 100 * vol, gain, levels=9, colors="black", linewidths=0.6)
+    ax.clabel(lines, fontsize=8, fmt=_amount)
     ax.figure.colorbar(shade, ax=ax, label=f"gain, {state.numeraire}")
     ax.set(xlabel=f"move of {state.underlyings[column]}, %", ylabel="change of 30-day implied volatility, %")
     ax.set_title(f"{portfolio} [implied volatility: {state.implied or 'none'}]", fontsize=10)
@@ -189,6 +190,10 @@ def _held_alone(book: Book, state: MarketState, portfolio: str, underlying: str 
     return Book(instruments, (portfolio,), quantity[None, kept]), state.underlyings.index(str(name))
 
 
+def _amount(gain: float) -> str:
+    return f"{gain:,.0f}" if abs(gain) >= 100 else f"{gain:.3g}"
+
+
 def _reach(moves: Floats, points: int = 61) -> Floats:
     """From a little below the least to a little above the largest of some relative moves, never to a loss of all."""
     room = 0.08 * (moves.max() - moves.min()) or 0.1
@@ -201,11 +206,11 @@ def _mark_worst(ax: "Axes", one: Book, state: MarketState, scenarios: Scenarios,
     alone[0, :, column], alone[1, :, column] = scenarios.spot[:, column], scenarios.vol[:, column]
     gain = book_pnl(one, state, replace(scenarios, spot=alone[0], vol=alone[1]), elapsed)[0]
     x, y = 100.0 * scenarios.spot[:, column], 100.0 * scenarios.vol[:, column]
-    whole = np.ones(len(scenarios), dtype=bool) if scenarios.weight is None else scenarios.weight == 1.0
-    ax.plot(x[whole], y[whole], "o", color=INK, markersize=4, label="scenario")
-    if not whole.all():
-        ax.plot(x[~whole], y[~whole], "o", color=INK, markerfacecolor="white", label="a share counts")
+    weight = np.ones(len(scenarios)) if scenarios.weight is None else scenarios.weight
+    for share in np.unique(weight)[::-1]:
+        at, label = weight == share, "scenario" if share == 1.0 else f"{share:.0%} of it counts"
+        ax.plot(x[at], y[at], "o", color=INK, markerfacecolor=INK if share == 1.0 else "white", ms=5, label=label)
     s = int(gain.argmin())
-    told = f"worst: {scenarios.names[s]}, {gain[s]:,.6g} {state.numeraire}"
+    told = f"worst: {scenarios.names[s]}, {_amount(gain[s])} {state.numeraire}"
     ax.plot(x[s], y[s], "o", color=ALARM, markersize=11, markerfacecolor="none", markeredgewidth=2.0, label=told)
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncol=3, frameon=False, fontsize=8)

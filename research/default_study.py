@@ -144,8 +144,8 @@ def default_study() -> Study:
         books=bitcoin_option_books,
         models=OPTION_MODELS,
         crises=BITCOIN_CRISES,
-        remarks="There is no free history of implied volatility over these years: surfaces are a proxy made of realised "
-        "volatility with the smile of another time. The table tells how models treat option books, not what options "
-        "cost. Coin-settled options of 30 and 90 days, struck at each decision, every five days.",
+        remarks="There is no free history of implied volatility over these years: surfaces are a proxy made of "
+        "realised volatility with the smile of another time. The table tells how models treat option books, not what "
+        "options cost. Coin-settled options of 30 and 90 days, struck at each decision, every five days.",
     )
     return Study("default", (coins, bitcoin, stocks, options), MODELS, oracle="static, cross")

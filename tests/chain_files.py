@@ -31,6 +31,8 @@ def chain_frame(
     rows = []
     for day, expiry in EXPIRIES.items():
         tenor = years(expiry, time)
+        if tenor <= 0:
+            continue
         forward = spot * np.exp(CARRY * tenor)
         for share in SHARES:
             for right in ("call", "put"):

@@ -155,6 +155,15 @@ def test_greeks_are_the_derivatives_of_the_price(
         assert_allclose(getattr(told, name), expected, rtol=1e-10, atol=1e-13 * natural, err_msg=name)
 
 
+def test_the_last_moment_near_the_strike_keeps_its_delta() -> None:
+    # Of a logarithm of 1e-9 the rounded ratio would leave seven digits.
+    forward, strike, deviation = 60_000.0, 60_000.00003, 1e-9
+    step = Decimal(forward) * Decimal("1e-16")
+    up, down = (exact_black(Decimal(forward) + sign * step, strike, deviation, True) for sign in (1, -1))
+    told = greeks(forward, strike, deviation, 1.0, True)
+    assert_allclose(told.delta, float((up - down) / (2 * step)), rtol=1e-11)
+
+
 @given(forwards, moneyness, deviations, st.floats(0.1, 1.0), st.floats(-0.1, 0.1), st.booleans())
 def test_greeks_take_the_discount_and_the_yield_of_the_price(
     forward: float, log: float, deviation: float, discount: float, rate: float, call: bool

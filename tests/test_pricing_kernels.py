@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 import numba
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from data import Floats, pricing, pricing_kernels
 from data.compiled import plain
 from data.pricing import black76, greeks, reprice
-from priced_options import Bools, Places, some_options
+from priced_options import Bools, Places, exact_black, some_options
 from research.warm import warm_pricing
 
 
@@ -55,6 +56,16 @@ def test_repricing_prices_each_option_as_it_is_priced_alone() -> None:
     forward, group, scale, scale_group, strike, deviation, call = given_ = some_options(40, 33)
     alone = black76(forward[group], strike[:, None], deviation[:, None] * scale[scale_group], call[:, None])
     assert (np.abs(reprice(*given_) - alone) <= 1e-15 * (forward[group] + strike[:, None])).all()
+
+
+def test_repricing_keeps_its_digits_where_prices_are_large() -> None:
+    rng = np.random.default_rng(0)
+    forward, strike = 6e4 * np.exp(0.1 * rng.standard_t(4, (1, 30))), 6e4 * np.exp(0.1 * rng.standard_normal(30))
+    deviation, call, one = rng.uniform(0.02, 2.0, 30), rng.random(30) < 0.5, np.zeros(30, np.intp)
+    told = reprice(forward, one, np.ones((1, 30)), one, strike, deviation, call)
+    for n, s in np.ndindex(*told.shape):
+        exact = exact_black(forward[0, s].item(), strike[n].item(), deviation[n].item(), bool(call[n]))
+        assert abs(Decimal(told[n, s].item()) - exact) < 4e-16 * max(forward[0, s], strike[n])
 
 
 def test_repricing_writes_to_the_memory_that_it_is_given() -> None:

@@ -10,6 +10,7 @@ from backtest import standard_books
 from backtest.comparison import Comparison
 from backtest.portfolios import default_books
 from data import Coverage, HistoryError, MarketHistory, ParameterError
+from data.proxy_surface import with_proxy_surfaces
 from data.sources.samples import SAMPLES
 from data.sources.synthetic import garch_t
 from margin_models import (
@@ -19,6 +20,8 @@ from margin_models import (
     GarchVolatility,
     HistoricalVaR,
     MarginModel,
+    ScenarioMargin,
+    SpanLike,
     StaticMargin,
 )
 from research.default_study import MODELS, default_study
@@ -150,12 +153,39 @@ def test_json_is_strict_and_whole(told: object) -> None:
 def test_the_default_study_is_what_was_promised() -> None:
     study = default_study()
     assert len(study.models) >= 9
-    assert [market.coverage.level for market in study.markets] == [0.99] * 3
-    assert [market.coverage.horizon for market in study.markets] == ["1D", "1D", "1B"]
+    assert [market.coverage.level for market in study.markets] == [0.99] * 4
+    assert [market.coverage.horizon for market in study.markets] == ["1D", "1D", "1B", "1D"]
     assert study.oracle in study.models
     assert SAMPLES["btc-daily"].licence in study.markets[1].remarks
     for names in (("BTC", "ETH", "LTC", "XRP", "EOS"), ("BTC",)):
         assert len(standard_books(names).portfolios) > 100
+
+
+def test_the_option_market_is_labelled_a_proxy_and_holds_no_book_without_its_legs() -> None:
+    history = with_proxy_surfaces(small_history())
+    first = history.underlyings[0]
+    plan = replace(default_study().markets[3], load=lambda: history, window=300, every=20)
+    models: dict[str, MarginModel] = {"SPAN-like": SpanLike(), "static": StaticMargin(cross=True)}
+    plan = replace(plan, models={"grid": ScenarioMargin()})
+    result = run_study(Study("options", (plan,), models), progress=False)
+    told = result.markets[0]
+    assert told.market.title.endswith("[implied volatility: proxy]")
+    assert told.comparison.market == told.market.title
+    assert list(told.comparison.replays) == ["SPAN-like", "static", "grid"]
+    span = told.comparison["SPAN-like"]
+    assert np.isfinite(span.loss).all()
+    long, short = (span.portfolios.index(f"{first} {side} straddle") for side in ("long", "short"))
+    assert (span.initial[:, short] > span.initial[:, long]).all()
+    assert "implied volatility: proxy" in text(result)
+
+
+def test_a_model_of_one_market_may_not_share_its_name_with_one_of_all() -> None:
+    market = replace(market_of(small_history(), "mine"), models={"static": StaticMargin()})
+    with pytest.raises(ParameterError, match="mine asks about"):
+        Study("twice", (market,), {"static": StaticMargin(cross=True)})
+    other = replace(market, name="other", models={"mine": StaticMargin(cross=True)})
+    with pytest.raises(ParameterError, match="two models are named 'mine'"):
+        Study("both", (replace(market, models={"mine": StaticMargin()}), other), {"span": SpanLike()})
 
 
 def test_prices_of_ones_own_get_a_window_that_every_model_can_use() -> None:

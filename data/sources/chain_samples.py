@@ -14,6 +14,7 @@ from data.clock import Stamps
 from data.errors import DataError, ParameterError, SourceError
 from data.history import Floats
 from data.option_quotes import OptionQuotes, read_chain
+from data.pricing import black76
 from data.sources.readers import Members
 from data.sources.wheels import Wheel, fetch, member
 from data.storage import store_folder
@@ -205,8 +206,6 @@ def _short(value: object) -> str:
 
 def _btc_options(members: Members) -> pd.DataFrame:
     """Deribit's chain in coin: what Black (1976) makes of each volatility, by the year that Deribit counts."""
-    from data.pricing import black76
-
     function = "get_btc_test_chain_data"
     chain = chain_in(members("stochvolmodels/data/sample_option_chains.py"), function)
     names = list(_BTC_EXPIRIES)
