@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from data.errors import DataError, SourceError
+from data.errors import DataError, ParameterError, SourceError
 from data.history import Floats, MarketHistory, MarketState
 from data.instruments import Instrument
 from data.option_quotes import STALE, OptionQuotes, read_chain
@@ -73,11 +73,14 @@ def read_chain_market(sources: str | Path | Sequence[str | Path], at: str | None
 
     Raises
     ------
+    ParameterError
+        If `at` is no instant.
     SourceError
         If a file cannot be read.
     DataError
         If one is no chain, an underlying is in two files, or what `chain_market` refuses.
     """
+    _refuse_no_instant(at)
     paths = [sources] if isinstance(sources, (str, Path)) else list(sources)
     chains: dict[str, OptionQuotes] = {}
     for path in map(Path, paths):
@@ -86,6 +89,15 @@ def read_chain_market(sources: str | Path | Sequence[str | Path], at: str | None
                 raise DataError(f"{path.name}: an underlying must be in one chain, got {underlying} a second time")
             chains[underlying] = quotes
     return chain_market(chains, ", ".join(Path(path).name for path in paths))
+
+
+def _refuse_no_instant(at: str | None) -> None:
+    try:
+        missing = at is not None and pd.isna(pd.Timestamp(at))
+    except ValueError:
+        missing = True
+    if missing:
+        raise ParameterError(f"at must be an instant such as 2026-01-05T04:00, got {at!r}")
 
 
 def _read(path: Path, at: str | None) -> dict[str, OptionQuotes]:

@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
-from data import Book, Coverage, Floats, HistoryError, Instrument, MarketHistory, MarketState, ModelError, ParameterError
+from data import (
+    Book,
+    Coverage,
+    Floats,
+    HistoryError,
+    Instrument,
+    MarketHistory,
+    MarketState,
+    ModelError,
+    ParameterError,
+)
 from data.book_file import read_book
 from data.chain_history import ChainPast, after_history, only_chain
 from data.chain_market import ChainMarket, read_chain_market

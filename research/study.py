@@ -71,14 +71,14 @@ class Study:
         names = [market.name for market in self.markets]
         if len(set(names)) < len(names):
             raise ParameterError(f"markets of a study must differ in name, got {names}")
-        if ORACLE in self.every_model:
-            raise ParameterError(f"no model may be named {ORACLE!r}: the hindsight rate is shown under that name")
-        if self.oracle is not None and self.oracle not in self.models:
-            raise ParameterError(f"oracle must be one of {list(self.models)} or None, got {self.oracle!r}")
         for market in self.markets:
             twice = self.models.keys() & market.models.keys()
             if twice:
                 raise ParameterError(f"{market.name} asks about {sorted(twice)}, which every market is asked about")
+        if ORACLE in self.every_model:
+            raise ParameterError(f"no model may be named {ORACLE!r}: the hindsight rate is shown under that name")
+        if self.oracle is not None and self.oracle not in self.models:
+            raise ParameterError(f"oracle must be one of {list(self.models)} or None, got {self.oracle!r}")
 
     @property
     def every_model(self) -> dict[str, MarginModel]:

@@ -74,7 +74,10 @@ def test_a_frame_is_read_as_its_file(market: ChainMarket, tmp_path: Path) -> Non
         ("DOGE,1", r"line 3: 'DOGE' is not in the chain; underlyings are \('BTC', 'ETH'\)"),
         ("BTC-16JAN26-80000-P,1", "line 3: BTC-16JAN26-80000-P is quarantined .*: crossed quotes"),
         ("BTC-5JAN26-100000-C,1", "BTC-5JAN26-100000-C' is not in the chain"),
-        ("BTC-2JAN26-100000-C,1", "line 3: BTC-2JAN26-100000-C expired on 2026-01-02, the chain is of 2026-01-05T04:00"),
+        (
+            "BTC-2JAN26-100000-C,1",
+            "line 3: BTC-2JAN26-100000-C expired on 2026-01-02, the chain is of 2026-01-05T04:00",
+        ),
         ("BTC-2JAN26,1", "line 3: BTC-2JAN26 expired on 2026-01-02"),
         ("BTC-31FEB25-100000-C,1", "'BTC-31FEB25-100000-C' is not in the chain"),
         ("BTC,nan", "line 3: the quantity of BTC must be a finite number, got 'nan'"),

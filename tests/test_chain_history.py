@@ -96,7 +96,7 @@ def test_holes_that_end_a_history_count_as_a_gap(market: ChainMarket, book: Book
 
 
 def test_surfaces_from_quotes_are_kept_beside_the_chains(market: ChainMarket, book: Book) -> None:
-    coins = coins_with_options(60)
+    coins = coins_with_options(260)
     shift = np.datetime64("2026-01-04", "ns") - coins.time[-1]
     spot = coins.spot / coins.spot[-1] * np.array([99_000.0, 2_900.0])
     history = replace(coins, time=coins.time + shift, spot=spot)
@@ -105,7 +105,7 @@ def test_surfaces_from_quotes_are_kept_beside_the_chains(market: ChainMarket, bo
     past = told.past
     assert past.surfaces is not None
     assert history.surfaces is not None
-    assert past.surfaces.shape == (61, 2, 3, 7)
+    assert past.surfaces.shape == (len(history) + 1, 2, 3, 7)
     np.testing.assert_array_equal(past.surfaces[:-1], history.surfaces)
     assert past.implied_changes(DAY)[-1] != pytest.approx(0.0)
     assert past.funding is not None

@@ -73,7 +73,10 @@ def test_a_sample_is_learned_from_by_name(folder: Path, monkeypatch: pytest.Monk
         (["--model", "deribit", "--book", "{f}/none.csv"], "SourceError"),
         (["--model", "deribit", "--level", "2"], "Coverage.level must lie in"),
         (["--model", "deribit", "--at", "2020-01-01"], "at least one usable quote"),
-        (["--model", "deribit", "--at", "noon"], "--at must be an instant"),
+        (
+            ["--model", "deribit", "--at", "noon"],
+            "ParameterError: at must be an instant such as 2026-01-05T04:00, got 'noon'",
+        ),
         (["--model", "span", "--history", "{f}/prices.csv", "--window", "0"], "window must be at least 1 row"),
     ],
 )

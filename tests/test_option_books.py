@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 
 from backtest import replay, standard_books
 from backtest.option_books import Leg, OptionRecipe, Scheduled, exactly, fridays, option_books, structures
-from backtest.portfolios import Joined, struck_on
+from backtest.portfolios import Books, Joined, struck_on
 from backtest.strikes import listed_strikes, log_strikes
 from data import Book, Coverage, DataError, HistoryError, Instrument, MarketHistory, MarketState, ParameterError
 from data.surface import implied_volatility
@@ -114,7 +114,7 @@ def test_strikes_have_the_delta_asked_for_on_the_smile_by_an_independent_root() 
 
         def miss(k: float, t: float, want: float = float(ndtri(delta))) -> float:
             deviation = float(implied_volatility(SMILE, np.array([k]), np.array([t]))[0]) * t**0.5
-            return -k / deviation + deviation / 2 - want
+            return float(-k / deviation + deviation / 2 - want)
 
         assert_allclose(got, [brentq(miss, -3, 3, args=(t,), xtol=1e-12) for t in tenor], atol=1e-8)
 
@@ -346,7 +346,7 @@ def test_joined_linear_books_are_as_they_were() -> None:
 
 @pytest.mark.parametrize("model", [StaticMargin(), HistoricalVaR()], ids=repr)
 def test_option_books_are_replayed(history: MarketHistory, model: Any) -> None:
-    books = [standard_books(("BTC", "ETH"), makers=2), option_books(("BTC", "ETH"))]
+    books: list[Books] = [standard_books(("BTC", "ETH"), makers=2), option_books(("BTC", "ETH"))]
     told = replay(model, history.rows(0, 260), books, Coverage(), window=150, refit_every=50)
     assert told.skipped == 2
     assert np.isfinite(told.loss).all()

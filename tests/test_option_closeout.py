@@ -43,10 +43,9 @@ def history_of(
         if np.isfinite(sigma):
             surfaces[row, 0, 0] = [0.25, 0.0, sigma**2 * 0.25, 0.0, 0.0, 0.0, 1.0]
             surfaces[row, 0, 1] = [1.0, 0.0, sigma**2, 0.0, 0.0, 0.0, 1.0]
-    terms: dict[str, Any] = {"surfaces": surfaces, "implied": "quotes"}
-    terms["curves"] = np.tile(np.array([[0.25, carry, rate], [1.0, carry, rate]]), (size, 1, 1, 1))
-    panels = {name: None if p is None else np.array(p, dtype=np.float64)[:, None] for name, p in facts.items()}
-    panels = {**terms, **{name: p if p is None or name not in terms else p[:, 0] for name, p in panels.items()}}
+    curves = np.tile(np.array([[0.25, carry, rate], [1.0, carry, rate]]), (size, 1, 1, 1))
+    panels: dict[str, Any] = {name: np.array(panel, dtype=np.float64)[:, None] for name, panel in facts.items()}
+    panels |= {"surfaces": surfaces, "curves": curves, "implied": "quotes"}
     prices = np.array(spot, dtype=np.float64)[:, None]
     return MarketHistory(START + np.arange(size) * span, ("BTC",), prices, Clock(step), **panels)
 
@@ -293,7 +292,7 @@ def coins(rows: int) -> MarketHistory:
 
 
 def holed(history: MarketHistory, *places: tuple[str, int, int]) -> MarketHistory:
-    panels = {name: np.array(getattr(history, name)) for name, *_ in places}
+    panels: dict[str, Any] = {name: np.array(getattr(history, name)) for name, *_ in places}
     for name, row, column in places:
         panels[name][row, column] = np.nan
     return replace(history, **panels)

@@ -43,7 +43,7 @@ def test_every_point_of_the_surface_is_the_gain_of_what_is_held_on_that_underlyi
     state = coins_with_options().now
     book = option_book(state)
     (mesh,) = [it for it in plot_pnl_surface(book, state, portfolio).collections if isinstance(it, QuadMesh)]
-    at: Floats = mesh.get_coordinates() / 100.0
+    at = np.asarray(mesh.get_coordinates(), dtype=np.float64) / 100.0
     shown = np.asarray(mesh.get_array()).reshape(at.shape[:2])
     assert at[..., 0].min() <= -0.3
     assert at[..., 0].max() >= 0.3

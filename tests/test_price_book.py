@@ -12,7 +12,6 @@ from data import Book, Coverage, DataError, Floats, HistoryError, MarketHistory,
 from data.chain_history import after_history
 from data.chain_market import ChainMarket, read_chain_market
 from data.option_quotes import read_chain
-from data.valuation import unit_values
 from margin_models import HistoricalVaR, MarginModel, ScenarioGrid, ScenarioMargin, SpanLike
 from research.named_models import NAMED, named_model
 from research.price_book import Priced, price_book
@@ -130,7 +129,7 @@ def test_an_account_of_deribit_is_what_the_file_holds(market: ChainMarket) -> No
     assert (per_unit > 1.01 * small.requirement.initial).any()
 
 
-@pytest.mark.parametrize("name", [name for name, one in NAMED.items() if one.learns])
+@pytest.mark.parametrize("name", ["span", "learned-grid", "greeks", "monte-carlo-es", "historical-var"])
 def test_a_model_that_learns_says_that_it_has_nothing_to_learn_from(name: str, market: ChainMarket) -> None:
     with pytest.raises(HistoryError, match=r"learns from a history, and none was given \(--history\)"):
         price_book(POSITIONS, market, NAMED[name].make())
@@ -164,14 +163,17 @@ def test_files_are_priced_as_what_they_hold(market: ChainMarket, tmp_path: Path)
     frame.loc[frame["symbol"] == "BTC-16JAN26-80000-P", "bid"] = 1.0
     chain_market_of(tmp_path, frame)
     model = named_model("scenario-grid").make()
-    told, wanted = price_book(tmp_path / "book.csv", tmp_path / "chain.csv", model), price_book(POSITIONS, market, model)
+    told, wanted = (
+        price_book(tmp_path / "book.csv", tmp_path / "chain.csv", model),
+        price_book(POSITIONS, market, model),
+    )
     pd.testing.assert_frame_equal(told.positions, wanted.positions)
     assert told.data_hash == wanted.data_hash
 
 
 def test_the_text_and_the_page_tell_everything(spanned: Priced) -> None:
     told = str(spanned)
-    for word in ("SpanLike()", "strangle", CALL, "Worst", "vega", "crossed quotes 1", "svi", "net of it", "+1/3"):
+    for word in ("SpanLike()", "strangle", CALL, "Worst", "vega", "crossed quotes 1", "svi", "net of it", "scenario 1"):
         assert word in told, word
     page = spanned._repr_html_()
     assert page.count("<table") == 4
@@ -223,15 +225,8 @@ def test_a_real_chain_gives_the_venues_own_value_delta_and_vega() -> None:
     table = told.positions.set_index("symbol").loc[list(kept)]
     spot = own["currency"].map(dict(zip(market.state.underlyings, market.state.spot, strict=True)))
     np.testing.assert_allclose(table["value"], own["mark_price"] * spot, rtol=1e-9)
-    np.testing.assert_allclose(table["volatility"], own["implied_volatility"], atol=0.02)
-    # The venue's delta is of the forward; ours counts in USD at spot, which a coin premium's discount turns into it.
-    np.testing.assert_allclose(table["delta_units"], own["delta"], atol=0.02)
-    assert np.median(np.abs(table["vega_per_point"] / own["vega"] - 1.0)) < 0.02
-    np.testing.assert_allclose(
-        told.option_value[0], unit_values_of(market, list(kept)).sum(), rtol=1e-12
-    )
-
-
-def unit_values_of(market: ChainMarket, symbols: list[str]) -> Floats:
-    book = Book(tuple(market.contracts[symbol] for symbol in symbols), ("one",), np.ones((1, len(symbols))))
-    return unit_values(book.listing, market.state)
+    np.testing.assert_allclose(told.option_value, [(own["mark_price"] * spot).sum()], rtol=1e-9)
+    # Forwards were taken at another instant than marks, which deep in the money moves the volatility of a mark.
+    for column, theirs, most in (("volatility", "implied_volatility", 0.01), ("delta_units", "delta", 0.01)):
+        assert np.quantile(np.abs(table[column] - own[theirs]), 0.98) < most
+    assert np.quantile(np.abs(table["vega_per_point"] / own["vega"] - 1.0), 0.9) < 0.05

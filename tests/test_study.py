@@ -181,7 +181,7 @@ def test_the_option_market_is_labelled_a_proxy_and_holds_no_book_without_its_leg
 
 def test_a_model_of_one_market_may_not_share_its_name_with_one_of_all() -> None:
     market = replace(market_of(small_history(), "mine"), models={"static": StaticMargin()})
-    with pytest.raises(ParameterError, match="mine asks about"):
+    with pytest.raises(ParameterError, match="your-data asks about"):
         Study("twice", (market,), {"static": StaticMargin(cross=True)})
     other = replace(market, name="other", models={"mine": StaticMargin(cross=True)})
     with pytest.raises(ParameterError, match="two models are named 'mine'"):
