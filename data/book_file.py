@@ -163,4 +163,5 @@ def _named_expiry(symbol: str) -> np.datetime64 | None:
         day = np.datetime64(f"20{found[3]}-{MONTHS.index(found[2]) + 1:02d}-{int(found[1]):02d}")
     except ValueError:
         return None
-    return day.astype("datetime64[ns]") + SETTLES
+    settled: np.datetime64 = day.astype("datetime64[ns]") + SETTLES
+    return settled

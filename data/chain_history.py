@@ -142,8 +142,8 @@ def _refuse_gap(kept: MarketHistory, last: int, now: np.datetime64, step: np.tim
         raise HistoryError(f"the history ends {_told(kept.time[last])}, too long before the chain of {_told(now)}")
     if gap > max(GAP, 2 * step) and not allow_gap:
         raise HistoryError(
-            f"the history must run to the chain of {_told(now)}, got none after {_told(kept.time[last])}: bring a newer "
-            "one, or say --allow-gap (allow_gap=True) to learn from what there is"
+            f"the history must run to the chain of {_told(now)}, got none after {_told(kept.time[last])}: bring a "
+            "newer one, or say --allow-gap (allow_gap=True) to learn from what there is"
         )
 
 
@@ -166,44 +166,52 @@ def _joined(
 ) -> tuple[MarketHistory, tuple[str, ...]]:
     """The history's rows, holes up to `row`, and the chain's own row there."""
     size = row + 1
-    time: Stamps = kept.time[0] + moved + np.arange(size) * step
-    proxy = kept.surfaces is not None and kept.implied != "quotes"
-    assert own.surfaces is not None
-    surfaces = None if kept.surfaces is None or proxy else kept.surfaces[:, column]
-    curves = None if kept.curves is None else kept.curves[:, column]
-    panels = {name: getattr(kept, name) for name in ("high", "low", "volume", "funding")}
-    said = ()
-    if proxy:
-        said = (f"implied volatility of the history is no quote ({kept.implied}) and is not used",)
-    elif surfaces is None:
+    time: Stamps = (kept.time[0] + moved + np.arange(size) * step).astype("datetime64[ns]")
+    said: tuple[str, ...] = ()
+    surfaces = kept.surfaces
+    if surfaces is None:
         said = ("the history has no implied volatility: a model that replays the past lets it stand still",)
+    elif kept.implied != "quotes":
+        said = (f"implied volatility of the history is no quote ({kept.implied}) and is not used",)
+        surfaces = None
+
+    def laid(panel: Floats | None, last: Floats | None) -> Floats | None:
+        if panel is None and last is None:
+            return None
+        cut = None if panel is None else panel[:, column]
+        return _laid(cut, np.full(len(column), np.nan) if last is None else last, size)
+
     past = replace(
         own,
-        time=time.astype("datetime64[ns]"),
+        time=time,
         clock=kept.clock,
         spot=_laid(kept.spot[:, column], own.spot[0], size),
-        marks=_laid(None, own.marks[0] if own.marks is not None else np.empty(0), size),
-        curves=_laid(curves, own.curves[0] if own.curves is not None else np.empty(0), size),
-        surfaces=_laid(surfaces, own.surfaces[0], size),
+        high=laid(kept.high, None),
+        low=laid(kept.low, None),
+        volume=laid(kept.volume, None),
+        funding=laid(kept.funding, None),
+        marks=laid(None, own.now.marks),
+        curves=laid(kept.curves, own.now.curve),
+        surfaces=laid(surfaces, own.now.surface),
         source=f"{kept.source}; {own.source}",
-        **{
-            name: _laid(panel[:, column], np.full(len(column), np.nan), size)
-            for name, panel in panels.items()
-            if panel is not None
-        },
     )
     return past, said
 
 
 def _laid(panel: Floats | None, last: Floats, size: int) -> Floats:
-    """The panel's rows first, the last row last, NaN between and where one has fewer tenors."""
+    """The panel's rows first, the last row last, NaN between and for the tenors that one has fewer of."""
     shape = list(last.shape)
     if panel is not None and panel.ndim == 4:
         shape[1] = max(shape[1], panel.shape[2])
     laid = np.full((size, *shape), np.nan)
-    if panel is not None:
-        laid[(slice(len(panel)), *(slice(width) for width in panel.shape[1:]))] = panel
-    laid[(-1, *(slice(width) for width in last.shape))] = last
+    if panel is not None and panel.ndim == 4:
+        laid[: len(panel), :, : panel.shape[2]] = panel
+    elif panel is not None:
+        laid[: len(panel)] = panel
+    if last.ndim == 3:
+        laid[-1, :, : last.shape[1]] = last
+    else:
+        laid[-1] = last
     return laid
 
 

@@ -1,9 +1,8 @@
 """What must a book that somebody brings post, and what in it asks for that?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,7 @@ from data import (
     Coverage,
     Floats,
     HistoryError,
-    Instrument,
     MarketHistory,
-    MarketState,
     ModelError,
     ParameterError,
 )
@@ -24,10 +21,11 @@ from data.book_file import read_book
 from data.chain_history import ChainPast, after_history, only_chain
 from data.chain_market import ChainMarket, read_chain_market
 from data.snapshot import content_hash
-from data.valuation import notionals, option_terms, prices, unit_values
+from data.valuation import unit_values
 from margin_models import MarginModel, Requirement
 from margin_models.contributions import holdings, leave_one_out
-from margin_models.greeks import NetGreeks, contract_greeks, net_greeks
+from margin_models.greeks import NetGreeks, net_greeks
+from research.position_table import positions_frame
 
 COVERAGE = Coverage(0.99, "1D")
 HORIZONS = 500  # about how many a fit sees where no window is asked for
@@ -217,63 +215,3 @@ def _refused_fits(model: MarginModel) -> tuple[str, ...]:
     """What the parts of a fitted model say about fits they refused."""
     found = [getattr(part, "failures_", {}) for part in (model, *vars(model).values())]
     return tuple(f"{symbol}: {reason}" for failures in found for symbol, reason in failures.items())
-
-
-def positions_frame(book: Book, state: MarketState, parts: Floats | None = None) -> pd.DataFrame:
-    """A row a position held: see `Priced.positions`. `parts` (P, N) are contributions, NaN without."""
-    listing, quantity = book.listing, holdings(book)
-    figures = _unit_figures(book, state)
-    portfolio, n = np.nonzero(quantity)
-    held = quantity[portfolio, n]
-    greeks = contract_greeks(listing, state)
-    spot = state.spot[listing.columns(state.underlyings)]
-    parts = np.full(quantity.shape, np.nan) if parts is None else parts
-    table: Mapping[str, Any] = {
-        "portfolio": np.array(book.portfolios, dtype=object)[portfolio],
-        "symbol": [book.instruments[i].symbol for i in n],
-        "contract": [in_words(book.instruments[i]) for i in n],
-        "quantity": held,
-        "price": figures["price"][n],
-        "volatility": figures["volatility"][n],
-        "priced_from": [_priced_from(book.instruments[i], bool(figures["marked"][i])) for i in n],
-        # Adding zero makes zeros of negative ones.
-        "value": held * figures["value"][n] + 0.0,
-        "notional": held * figures["notional"][n] + 0.0,
-        "contribution": parts[portfolio, n] + 0.0,
-        "delta_units": held * (greeks.delta / spot)[n] + 0.0,
-        "vega_per_point": held * greeks.vega[n] / 100.0 + 0.0,
-    }
-    return pd.DataFrame(table)
-
-
-def _unit_figures(book: Book, state: MarketState) -> dict[str, Floats]:
-    """Price, volatility, value, notional and whether there is a mark, of one contract each, (N,)."""
-    listing, terms = book.listing, option_terms(book.listing, state)
-    volatility = np.full(len(book.instruments), np.nan)
-    volatility[terms.at] = terms.volatility
-    return {
-        "price": prices(listing, state),
-        "volatility": volatility,
-        "value": unit_values(listing, state),
-        "notional": notionals(listing, state),
-        "marked": np.isfinite(listing.marked(state)) * 1.0,
-    }
-
-
-def in_words(instrument: Instrument) -> str:
-    """What one contract is.
-
-    >>> in_words(Instrument("BTC-PERPETUAL", "BTC", settlement="inverse"))
-    'inverse perpetual, 1 USD'
-    """
-    size = f"{instrument.multiplier:g} {'USD' if instrument.settlement == 'inverse' else instrument.underlying}"
-    if instrument.kind != "option":
-        return f"{instrument.settlement + ' ' if instrument.kind != 'spot' else ''}{instrument.kind}, {size}"
-    paid = "coin-settled " if instrument.settlement == "inverse" else ""
-    return f"{paid}{instrument.right}, {instrument.multiplier:g} {instrument.underlying}"
-
-
-def _priced_from(instrument: Instrument, marked: bool) -> str:
-    if marked:
-        return "mark"
-    return {"option": "surface", "future": "curve"}.get(instrument.kind, "spot")

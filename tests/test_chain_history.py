@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from chain_files import chain_market_of
-from markets import coins_with_options
 
+from chain_files import chain_market_of
 from data import Book, Coverage, DataError, HistoryError, Instrument, MarketHistory
 from data.chain_history import after_history, only_chain
 from data.chain_market import ChainMarket
+from markets import coins_with_options
 
 DAY = Coverage(0.99, "1D")
 
@@ -124,9 +124,10 @@ def test_what_does_not_fit_the_chain_is_refused(market: ChainMarket, book: Book)
     eth = Book((market.contracts["ETH"],), ("book",), np.ones((1, 1)))
     with pytest.raises(HistoryError, match=r"every underlying held, got .* without \['ETH'\]"):
         after_history(history, market, eth)
+    days = pd.bdate_range(end="2026-01-02", periods=30)
+    sessions = MarketHistory.from_frame(pd.DataFrame({"BTC": np.full(30, 1e5)}, index=days))
     with pytest.raises(HistoryError, match="history of sessions"):
-        sessions = pd.DataFrame({"BTC": np.full(30, 1e5)}, index=pd.bdate_range(end="2026-01-02", periods=30))
-        after_history(MarketHistory.from_frame(sessions), market, book)
+        after_history(sessions, market, book)
     with pytest.raises(HistoryError, match="counted in USD, the history in BTC"):
         after_history(history.valued_in("BTC"), market, book)
     for late in ("2027-01-04", "2026-11-01"):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from chain_files import two_chains
 from typer.testing import CliRunner
 
+from chain_files import two_chains
 from research.cli import app
 
 RUNNER = CliRunner()

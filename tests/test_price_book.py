@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from chain_files import chain_frame, chain_market_of
 
+from chain_files import chain_frame, chain_market_of
 from data import Book, Coverage, DataError, Floats, HistoryError, MarketHistory, ModelError, ParameterError
 from data.chain_history import after_history
 from data.chain_market import ChainMarket, read_chain_market
