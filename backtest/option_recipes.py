@@ -156,7 +156,7 @@ class OptionRecipe:
             rows = quantity[n * size : (n + 1) * size]
             for column in np.flatnonzero(at >= 0):
                 rows[whole, at[column]] += self._quantity[whole, column]
-            hedges[n * size : (n + 1) * size] = np.where(whole & (self._hedge >= 0), at[self._hedge], -1)
+            hedges[n * size : (n + 1) * size] = np.where(self._hedge >= 0, at[self._hedge], -1)
         book = Book(instruments, self.portfolios, quantity)
         _bring_delta_to_zero(book, quantity, hedges, state)
         return book.at(state)

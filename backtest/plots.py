@@ -167,7 +167,7 @@ def plot_pnl_surface(
     shade = ax.pcolormesh(100 * price, 100 * vol, gain, cmap="RdBu", vmin=-top, vmax=top, shading="gouraud")
     lines = ax.contour(100 * price, 100 * vol, gain, levels=9, colors="black", linewidths=0.6)
     ax.clabel(lines, fontsize=8, fmt=_amount)
-    ax.figure.colorbar(shade, ax=ax, label=f"gain, {state.numeraire}")
+    ax.figure.colorbar(shade, ax=ax, label=f"gain, {state.numeraire}", format="{x:,.5g}")
     ax.set(xlabel=f"move of {state.underlyings[column]}, %", ylabel="change of 30-day implied volatility, %")
     ax.set_title(f"{portfolio} [implied volatility: {state.implied or 'none'}]", fontsize=10)
     if scenarios is not None:
@@ -208,7 +208,7 @@ def _mark_worst(ax: "Axes", one: Book, state: MarketState, scenarios: Scenarios,
     x, y = 100.0 * scenarios.spot[:, column], 100.0 * scenarios.vol[:, column]
     weight = np.ones(len(scenarios)) if scenarios.weight is None else scenarios.weight
     for share in np.unique(weight)[::-1]:
-        at, label = weight == share, "scenario" if share == 1.0 else f"{share:.0%} of it counts"
+        at, label = weight == share, "scenario" if share == 1.0 else f"{share:.0%} of the gain counts"
         ax.plot(x[at], y[at], "o", color=INK, markerfacecolor=INK if share == 1.0 else "white", ms=5, label=label)
     s = int(gain.argmin())
     told = f"worst: {scenarios.names[s]}, {_amount(gain[s])} {state.numeraire}"

@@ -163,6 +163,8 @@ def test_debt_is_paid_before_collateral_leaves() -> None:
     told = stand(account, one((BTC, 1.0)), state_of(), initial=10.0)
     assert_allclose(told.withdrawable, 75 - 40 - 10)
     assert_allclose(told.dead_capital, 25.0)  # of the 60 that are owned net
+    short = stand(account, one((BTC, 1.0)), state_of(), initial=50.0)
+    assert_allclose((short.free_equity, short.withdrawable, short.dead_capital), [[-15.0], [0.0], [25.0]])
 
 
 figures = st.floats(-1e3, 1e3)

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import ndtr, ndtri
 
 from backtest import replay, standard_books
+from backtest.lookahead import audit
 from backtest.option_books import Leg, OptionRecipe, Scheduled, exactly, fridays, option_books, structures
 from backtest.portfolios import Books, Joined, struck_on
 from backtest.strikes import listed_strikes, log_strikes
@@ -227,10 +228,19 @@ def test_a_portfolio_that_lacks_a_leg_is_empty_and_the_others_are_not(state: Mar
     assert_allclose(recipe.at(plain).gross(plain), 0.0)
 
 
+def test_a_portfolio_without_its_hedge_is_empty(state: MarketState) -> None:
+    legs = {"hedged": (Leg(1, "call"), Leg(None, "future")), "naked": (Leg(1, "call"),)}
+    flat = without(state, 0, "curve")
+    assert_allclose(OptionRecipe(("BTC",), legs).at(flat).gross(flat), [0.0, 1.0])
+
+
 def test_legs_that_round_to_one_strike_are_one_position(state: MarketState) -> None:
-    fly = {"fly": (Leg(1, "call", delta=0.51), Leg(-2, "call", delta=0.5), Leg(1, "call", delta=0.49)), **STRANGLE}
-    book = OptionRecipe(("BTC",), fly, step=0.4).at(state)
-    assert_allclose(book.gross(state), [0.0, 1.0])
+    low, mid, high = (Leg(q, "call", delta=d) for q, d in ((1, 0.51), (-2, 0.5), (1, 0.49)))
+    fly = OptionRecipe(("BTC",), {"fly": (low, mid, high)}, step=0.4).at(state)
+    assert_allclose(fly.gross(state), 0.0)
+    some = OptionRecipe(("BTC",), {"some": (low, Leg(2, "call", delta=0.5), Leg(-1, "put"))}, step=0.4).at(state)
+    calls, puts = (quantity for _, quantity in legs_of(some, "BTC some"))
+    assert_allclose(calls / puts, -3.0)
 
 
 def test_a_book_depends_on_its_instant_alone(history: MarketHistory) -> None:
@@ -353,3 +363,8 @@ def test_option_books_are_replayed(history: MarketHistory, model: Any) -> None:
     assert (told.book("BTC short straddle")["loss"] > 0).any()
     box = told.book("BTC long box")["loss"]
     assert box.abs().max() < 0.02  # only the premium, held in dollars here, and the costs move it
+
+
+def test_the_audit_of_tomorrow_takes_option_books(history: MarketHistory) -> None:
+    told = audit(HistoricalVaR(), history.rows(0, 150), option_books(("BTC",)), Coverage(), window=110, rows=3)
+    assert (told.rows, told.leaks) == (3, ())
