@@ -3,7 +3,7 @@
 import margin_models  # noqa: F401  first: it checks whose `data` is about to be imported
 from backtest.closeout import LiquidationCost
 from backtest.comparison import Comparison, compare
-from backtest.option_books import OptionRecipe, option_books, structures
+from backtest.option_books import Leg, OptionRecipe, Scheduled, option_books, structures
 from backtest.portfolios import standard_books
 from backtest.replay import Replay, replay
 from backtest.scores import Scorecard, by_book, score
@@ -12,9 +12,11 @@ from backtest.tail_capture import tail_captured
 
 __all__ = [
     "Comparison",
+    "Leg",
     "LiquidationCost",
     "OptionRecipe",
     "Replay",
+    "Scheduled",
     "Scorecard",
     "by_book",
     "compare",

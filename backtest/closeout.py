@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backtest.settlement import payoffs, settlements
-from data import Book, Coverage, DataError, Floats, Listing, MarketHistory, ParameterError
+from data import Book, Coverage, DataError, Floats, MarketHistory, ParameterError
 from data.valuation import OptionTerms, option_terms, prices
 
 
@@ -93,7 +93,7 @@ def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, la
     listing = book.listing
     column = listing.columns(history.underlyings)
     start = prices(listing, history.at(row))
-    end = np.stack([_later_prices(listing, history, r) for r in range(first, last)])
+    end = np.stack([prices(listing, history.at(r)) for r in range(first, last)])
     done = settlements(listing, history, first, last)
     end = np.where(done.by, payoffs(listing, done.spot), end)
     spot = history.spot[first:last, column]
@@ -107,17 +107,6 @@ def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, la
     gain = np.where(listing.option, end * kept - start, np.where(listing.inverse, coin, linear)) * listing.multiplier
     gain -= _funding_paid(book, history, first, last)
     return np.where(book.held, gain, 0.0)
-
-
-def _later_prices(listing: Listing, history: MarketHistory, row: int) -> Floats:
-    """Prices on the way, (N,); a future is NaN where its curve has a hole, which only at a decision is an error."""
-    state = history.at(row)
-    if state.curve is None or not listing.future.any():
-        return prices(listing, state)
-    column, hole = listing.columns(state.underlyings), np.asarray(np.isnan(state.curve[:, 0]).any(axis=1))
-    flat = np.where(hole[:, None, None], 0.0, state.curve)
-    unknown = listing.future & hole[column] & (listing.places(state.listed) < 0) & (state.spot[column] != 0)
-    return np.where(unknown, np.nan, prices(listing, replace(state, curve=flat)))
 
 
 def _funding_paid(book: Book, history: MarketHistory, first: int, last: int) -> Floats | float:

@@ -1,10 +1,7 @@
 """What do losses and margins add up to, portfolio by portfolio, in one pass?"""
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 from math import log
 from typing import NamedTuple
@@ -15,6 +12,7 @@ from numpy.typing import NDArray
 
 from data.compiled import compiled
 from data.errors import ParameterError
+from data.threads import pool
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -135,20 +133,10 @@ def _for_each(add: Callable[[tuple[int, int]], None], tiles: list[tuple[int, int
         for tile in tiles[which::threads]:
             add(tile)
 
-    others = [_pool(threads - 1).submit(add_share, which) for which in range(1, threads)]
+    others = [pool(threads - 1).submit(add_share, which) for which in range(1, threads)]
     add_share(0)
     for other in others:
         other.result()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads kept between calls: to start them takes as long as a tally. They idle without the interpreter's lock."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="tally")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork copies the pool but not its threads
 
 
 def _told(sums: Floats, level: float, has_es: bool) -> Tally:

@@ -4,11 +4,8 @@ All is on the forward and, but for the Greeks, undiscounted. The deviation is vo
 deviation of the log forward at expiry; volatility is a fraction a year (0.6), tenor is in years.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from data.errors import DataError, ParameterError
 from data.pricing_kernels import LEAST_DEVIATION, Floats, Places, explain_each, greeks_each, price_each
 from data.pricing_kernels import reprice as reprice_rows
+from data.threads import pool
 
 _ENOUGH_FOR_THREADS = 200_000  # prices; fewer are done before a thread has started
 
@@ -237,20 +235,10 @@ def _place(given: Floats | None, shape: tuple[int, int]) -> Floats:
 def _share(fill: Callable[[int, int], None], rows: int, threads: int) -> None:
     """Every thread fills one run of rows, this one too."""
     ends = np.linspace(0, rows, threads + 1).astype(int).tolist()
-    others = [_pool(threads - 1).submit(fill, *run) for run in pairwise(ends[1:])]
+    others = [pool(threads - 1).submit(fill, *run) for run in pairwise(ends[1:])]
     fill(*ends[:2])
     for other in others:
         other.result()
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads kept between calls: to start one takes as long as a hundred thousand prices."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="reprice")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork copies the pool but not its threads
 
 
 def _columns(*given: ArrayLike) -> tuple[tuple[int, ...], list[Floats]]:

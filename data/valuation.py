@@ -133,12 +133,16 @@ def prices(listing: Listing, state: MarketState) -> Floats:
 
 
 def _curve_forward(listing: Listing, state: MarketState, n: int, column: int) -> float:
-    """The forward of a future that is not listed; NaN once expired."""
-    symbol = listing.instruments[n].symbol
-    if state.curve is None or not np.isfinite(state.curve[column]).any():
+    """The forward of a future that is not listed; NaN once expired, and where the curve has a hole."""
+    if state.curve is None:
+        symbol = listing.instruments[n].symbol
         raise DataError(f"{symbol} is a dated future without a mark or a curve: the market lists {state.listed}")
     tenor = listing.tenor(state.time)[n : n + 1]
     if tenor[0] <= 0:
+        return float("nan")
+    if state.spot[column] == 0:
+        return 0.0
+    if not np.isfinite(state.curve[column]).any():
         return float("nan")
     return float(state.spot[column] * forward_ratio(state.curve[column], tenor)[0])
 

@@ -120,13 +120,12 @@ def test_the_number_of_threads_never_changes_a_bit(threads: int, seed: int, opti
 
 def test_a_small_job_stays_in_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    kept = pricing._pool
 
-    def pool(threads: int) -> ThreadPoolExecutor:
+    def asked_for(threads: int) -> ThreadPoolExecutor:
         asked.append(threads)
-        return kept(threads)
+        return pool(threads)
 
-    monkeypatch.setattr(pricing, "_pool", pool)
+    monkeypatch.setattr(pricing, "pool", asked_for)
     reprice(*some_options(10, 10), threads=3)
     assert asked == []
     reprice(*some_options(500, 500), threads=3)
