@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from data import Floats, pricing, pricing_kernels
 from data.compiled import plain
 from data.pricing import black76, greeks, reprice
+from data.threads import pool
 from priced_options import Bools, Places, exact_black, some_options
 from research.warm import warm_pricing
 
