@@ -10,6 +10,7 @@ import pandas as pd
 
 from backtest.scores import frontier
 from data import Book, Floats, MarketState, ParameterError
+from data.history import titled
 from data.option_quotes import OptionQuotes
 from data.pricing import implied_deviation
 from data.smiles import SurfaceFit
@@ -47,7 +48,7 @@ def plot_margin(run: "Replay", portfolio: str, ax: "Axes | None" = None) -> "Axe
     ax.vlines(table.index, 0.0, loss, color=QUIET, linewidth=0.7, label="loss")
     ax.plot(table.index, margin, color=INK, linewidth=1.2, label="margin")
     ax.plot(table.index[breached], loss[breached], "o", color=ALARM, markersize=4, label=f"breach ({breached.sum()})")
-    ax.set(ylabel="% of gross notional", title=f"{run.model}: {portfolio}", ylim=(0.0, None))
+    ax.set(ylabel="% of gross notional", title=titled(f"{run.model}: {portfolio}", run.implied), ylim=(0.0, None))
     ax.legend(loc="upper left", frameon=False, fontsize=8)
     return ax
 

@@ -44,7 +44,8 @@ class Outcome:
 class Replay:
     """What was asked and what was lost, (R, P) per unit of gross notional: rows are decisions, columns portfolios.
 
-    NaN where a portfolio held nothing. `notes` are what a model has to say about itself (fits refused, and why).
+    NaN where a portfolio held nothing. `notes` are what a model has to say about itself (fits refused, and why),
+    `implied` where the surfaces of its history are from.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Replay:
     loss_worst: Floats
     skipped: int = 0
     notes: tuple[str, ...] = field(default=())
+    implied: str = ""
 
     @property
     def loss(self) -> Floats:
@@ -265,6 +267,7 @@ def replay(
         told.loss_worst,
         told.skipped,
         said,
+        history.implied,
     )
 
 

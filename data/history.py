@@ -22,6 +22,15 @@ _STRUCTURES = {"curves": 3, "surfaces": 7}  # figures a tenor, of data/curves.py
 PANELS = (*_PER_UNDERLYING, "marks", *_STRUCTURES)
 
 
+def titled(title: str, implied: str) -> str:
+    """A title that says where implied volatility is a proxy.
+
+    >>> titled("Options", "proxy: realised volatility"), titled("Options", "quotes")
+    ('Options [implied volatility: proxy]', 'Options')
+    """
+    return f"{title} [implied volatility: proxy]" if implied.startswith("proxy") else title
+
+
 @dataclass(frozen=True, eq=False)
 class MarketState:
     """One instant; a hole is NaN, a defaulted asset has price 0.
@@ -188,7 +197,7 @@ class MarketHistory:
 
     def titled(self, title: str) -> str:
         """A title for what was found on this history: it says where implied volatility is a proxy."""
-        return f"{title} [implied volatility: proxy]" if self.implied.startswith("proxy") else title
+        return titled(title, self.implied)
 
     def rows(self, start: int, stop: int) -> "MarketHistory":
         """Rows [start, stop) as read-only views, already checked: the only cut through time."""

@@ -1,5 +1,6 @@
 """What might the market do over the margin period?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -121,6 +122,23 @@ def grid(prices: Floats, vols: Floats, term: VolTerm | None = None) -> Scenarios
     pairs = list(product(prices, vols))
     names = tuple(f"price {100 * p[0]:+.1f}%, vol {100 * v[0]:+.0f}%" for p, v in pairs)
     return Scenarios(np.array([p for p, _ in pairs]), np.array([v for _, v in pairs]), names, term=term or VolTerm())
+
+
+def skewed(
+    underlyings: int, slopes: Sequence[float], wings: Sequence[float] = (), term: VolTerm | None = None
+) -> Scenarios:
+    """Shocks to the shape of the smile alone, prices standing still: each slope, then each of the wings.
+
+    A slope of 0.1 raises the volatility of a strike one standard deviation up by a tenth and lowers that of one down.
+
+    >>> skewed(1, (0.1, -0.1), (0.2,)).names
+    ('skew +10%', 'skew -10%', 'wings +20%')
+    """
+    size, still = len(slopes) + len(wings), np.zeros((len(slopes) + len(wings), underlyings))
+    names = [f"skew {100 * slope:+.0f}%" for slope in slopes] + [f"wings {100 * wing:+.0f}%" for wing in wings]
+    skew, lift = np.zeros((2, size))
+    skew[: len(slopes)], lift[len(slopes) :] = slopes, wings
+    return Scenarios(still, still, tuple(names), None, term or VolTerm(), skew, lift)
 
 
 def span16(

@@ -19,6 +19,7 @@ from backtest.comparison import Comparison
 from backtest.plots import INK, plot_frontier, plot_margin, plot_ranking, plot_rolling_coverage
 from backtest.replay import Replay, Rows
 from data import Floats, MarketHistory
+from data.history import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,9 @@ def frontier_svg(comparison: Comparison, *, prefix: str = "frontier") -> str:
         _near_the_dots(ax, list(dot.values()))
         labels = [_numbered(comparison, order, name) for name in order]
         ax.legend([curve[name] for name in order], labels, **_BESIDE)
-        ax.set_title("each model scaled up and down; dots: as charged; nearer the lower left is better")
+        ax.set_title(
+            _labelled(comparison, "each model scaled up and down; dots: as charged; nearer the lower left is better")
+        )
 
     told = f"Mean shortfall against mean margin of {len(order)} models on {comparison.market}, each scaled up and down"
     return _svg(draw, 4.6, f"{told}; dots are the margins as charged.", prefix)
@@ -89,7 +92,7 @@ def ranking_svg(comparison: Comparison, *, prefix: str = "ranking") -> str:
         ax.set_yticks(range(len(order)), [_numbered(comparison, order, name) for name in order])
         ax.grid(visible=False, axis="y")
         _plain_log(ax.xaxis)
-        ax.set_title("dot: at equal coverage, with 95 % interval; diamond: as charged")
+        ax.set_title(_labelled(comparison, "dot: at equal coverage, with 95 % interval; diamond: as charged"))
 
     told = f"Mean margin at equal coverage of {len(order)} models on {comparison.market}, with 95 % intervals"
     return _svg(draw, 0.9 + 0.27 * len(order), f"{told}; the table gives the numbers.", prefix)
@@ -103,7 +106,7 @@ def margin_svg(run: Replay, portfolio: str, *, prefix: str = "margin") -> str:
         count = _against_loss(ax, run, portfolio, STRETCHES)
         drawn = (ax.collections[0], *ax.get_lines()[:2])
         ax.legend(drawn, ["loss", "margin", f"breach ({count:,})"], **_ABOVE)
-        ax.set_title(f"{_short(run.model, 50)}: {_short(portfolio)}")
+        ax.set_title(titled(f"{_short(run.model, 50)}: {_short(portfolio)}", run.implied))
 
     return _svg(draw, 2.9, f"Margin of {run.model} against the losses of {portfolio}, breaches marked.", prefix)
 
@@ -185,6 +188,11 @@ def prices_svg(history: MarketHistory, *, prefix: str = "prices") -> str:
     return _svg(
         draw, 2.6, f"Prices of {', '.join(history.underlyings)} on a log scale, 100 at the first known.", prefix
     )
+
+
+def _labelled(comparison: Comparison, title: str) -> str:
+    """A title that says where implied volatility is a proxy: a figure may be passed on without its page."""
+    return titled(title, next(iter(comparison.replays.values())).implied)
 
 
 def place_of(comparison: Comparison, order: Sequence[str], model: str) -> str:

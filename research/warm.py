@@ -1,10 +1,13 @@
 """Compile every kernel now, so that nobody waits for it in a first call: `python -m research.warm`."""
 
 import numpy as np
+from scipy import sparse
 
-from backtest import compare, standard_books
-from data import Coverage
+from backtest import compare, option_books, standard_books
+from backtest.replay import outcomes
+from data import Book, Coverage
 from data.pricing import greeks, implied_deviation, reprice
+from data.proxy_surface import with_proxy_surfaces
 from data.sources.synthetic import garch_t
 from margin_models import (
     BoostedVolatility,
@@ -13,6 +16,7 @@ from margin_models import (
     FilteredHistoricalVaR,
     GarchVolatility,
     HistoricalVaR,
+    ScenarioMargin,
     SpanLike,
     StaticMargin,
 )
@@ -34,6 +38,7 @@ def warm() -> None:
     )
     assert np.isfinite(told.to_frame()["mean_margin"]).all()
     warm_pricing()
+    warm_options()
 
 
 def warm_pricing() -> None:
@@ -43,6 +48,18 @@ def warm_pricing() -> None:
     deviation = implied_deviation(told.price, forward[0], 110.0, call)
     again = reprice(forward, row, np.ones((1, 1)), row, np.full(1, 110.0), deviation, call)
     assert np.allclose(again[0], told.price)
+
+
+def warm_options() -> None:
+    """Option books on a proxy surface, dense and sparse, valued, scanned and closed out."""
+    history = with_proxy_surfaces(garch_t(160, (0.02, 0.03), seed=1).history)
+    recipe, state = option_books(history.underlyings), history.now
+    told = outcomes(history, recipe, Coverage(0.9), window=100, every=20)
+    assert np.isfinite(told.loss[:, : len(recipe.structures)]).any()
+    model, book = ScenarioMargin().fit(history, Coverage(0.9)), recipe.at(state)
+    thin = Book(book.instruments, book.portfolios, sparse.csr_array(book.quantity))
+    assert np.allclose(model.margin(history, thin), model.margin(history, book))
+    assert np.isfinite(history.implied_changes(Coverage(0.9))).all()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data import ParameterError
+from data import Listing, ParameterError
 from margin_models.crises import ALL_DOWN, CRISES, Crisis, crisis_scenarios
-from margin_models.scenarios import PARALLEL, Scenarios, VolTerm, grid, historical, span16, usd_moves
+from margin_models.revalue import instrument_pnl
+from margin_models.scenarios import PARALLEL, Scenarios, VolTerm, grid, historical, skewed, span16, usd_moves
+from markets import coins_with_options, option_on
 
 # SPAN's risk array: thirds of the price scan range and the sign of the volatility move, scenarios 1 to 14.
 ARRAY = [
@@ -170,3 +172,14 @@ def test_crises_keep_their_facts_and_refuse_a_volatility_that_is_none() -> None:
     for vol in (np.nan, -1.5):
         with pytest.raises(ParameterError, match="vol must be a finite relative change"):
             crisis_scenarios(("BTC",), vol)
+
+
+def test_a_skew_shock_moves_wings_apart_and_leaves_the_money_alone() -> None:
+    history = coins_with_options()
+    state = history.now
+    strikes = [option_on(state, "BTC", "call", multiple) for multiple in (0.9, 1.1)]
+    pnl = instrument_pnl(Listing(tuple(strikes)), state, skewed(2, (0.1, -0.1), (0.2,)))
+    low, high = pnl
+    assert low[0] < 0 < high[0]
+    assert high[1] < 0 < low[1]
+    assert (pnl[:, 2] > 0).all()

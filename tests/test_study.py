@@ -25,6 +25,7 @@ from margin_models import (
     StaticMargin,
 )
 from research.default_study import MODELS, default_study
+from research.figures import frontier_svg, margin_svg, ranking_svg
 from research.study import ORACLE, Market, Study, run_study
 from research.tables import as_json, headline, notes_text, text
 from research.user_data import least_window, market_of
@@ -177,6 +178,9 @@ def test_the_option_market_is_labelled_a_proxy_and_holds_no_book_without_its_leg
     long, short = (span.portfolios.index(f"{first} {side} straddle") for side in ("long", "short"))
     assert (span.initial[:, short] > span.initial[:, long]).all()
     assert "implied volatility: proxy" in text(result)
+    # A figure may be passed on without its page.
+    for figure in (ranking_svg(told.comparison), frontier_svg(told.comparison), margin_svg(span, span.portfolios[0])):
+        assert "implied volatility: proxy" in figure
 
 
 def test_a_model_of_one_market_may_not_share_its_name_with_one_of_all() -> None:

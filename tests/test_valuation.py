@@ -7,8 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.special import ndtr
 
-from data import Book, DataError, Floats, Instrument, Listing, MarketHistory, MarketState
-from data.curves import discount, forward_ratio
+from data import Book, Clock, DataError, Floats, Instrument, Listing, MarketHistory, MarketState
+from data.curves import curves_of_futures, discount, forward_ratio, with_curves
 from data.valuation import notionals, option_terms, prices, sensitivities, unit_values
 
 EXPIRY = "2024-07-01T12:00"
@@ -130,3 +130,22 @@ def test_forwards_are_linear_in_accrued_carry_and_flat_in_carry_beyond() -> None
     assert_allclose(-np.log(discount(curve, tenor)), [0, 0.005, 0.01, 0.02, 0.03, 0.09])
     assert_allclose(forward_ratio(None, tenor), 1.0)
     assert_allclose(forward_ratio(np.full((2, 3), np.nan), tenor), 1.0)
+
+
+def test_futures_make_a_curve_that_prices_them_and_what_lies_between() -> None:
+    near, far = (Instrument(f"F{month}", "BTC", "future", expiry=f"2024-{month}-01") for month in ("03", "07"))
+    days = pd.date_range("2024-02-01", periods=3, freq="30D").to_numpy().astype("datetime64[ns]")
+    marks = np.array([[101.0, 104.0], [np.nan, 103.0], [np.nan, 102.0]])
+    history = MarketHistory(days, ("BTC",), np.full((3, 1), 100.0), Clock("30D"), listed=("F03", "F07"), marks=marks)
+    curves = curves_of_futures(history, (far, near))
+    tenor = np.array([29.0, 151.0]) / 365.25
+    assert_allclose(curves[0, 0], np.column_stack([tenor, np.log([1.01, 1.04]) / tenor, [0.0, 0.0]]))
+    assert np.isnan(curves[1, 0, 1]).all()
+    told = with_curves(history, (near, far))
+    between = Instrument("F05", "BTC", "future", expiry="2024-05-01")
+    got = prices(Listing((near, far, between)), told.at(0))
+    assert_allclose(got[:2], [101.0, 104.0])
+    assert 101.0 < got[2] < 104.0
+    assert_allclose(prices(Listing((replace(between, expiry="2024-06-01"),)), told.at(2)), 100 * 1.02 ** (61 / 91))
+    with pytest.raises(DataError, match="a curve is made of listed futures"):
+        curves_of_futures(history, (PERPETUAL,))
