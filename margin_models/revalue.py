@@ -1,12 +1,14 @@
 """What does each book gain or lose in each scenario?"""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import Book, Floats, Listing, MarketState
+from data.threads import pool
 from data.valuation import linear_notionals, option_terms
 from margin_models.kernels.revaluation import add_holdings
 from margin_models.repricing import Repricing, counted, repricing
@@ -53,8 +55,11 @@ def _prepared(
     return known.at, repricing(known, state, scenarios, elapsed)
 
 
-def book_pnl(book: Book, state: MarketState, scenarios: Scenarios, elapsed: float = 0.0) -> Floats:
-    """Gain of each book in each scenario, in the numeraire, (P, S); DataError where a held leg has no price."""
+def book_pnl(book: Book, state: MarketState, scenarios: Scenarios, elapsed: float = 0.0, threads: int = 1) -> Floats:
+    """Gain of each book in each scenario, in the numeraire, (P, S); DataError where a held leg has no price.
+
+    The number of threads never changes a figure; one is best inside worker processes.
+    """
     if scenarios.rate is not None:
         return np.asarray(book.quantity @ _priced(book, instrument_pnl(book.listing, state, scenarios, elapsed), state))
     pnl: Floats = np.asarray(
@@ -64,8 +69,11 @@ def book_pnl(book: Book, state: MarketState, scenarios: Scenarios, elapsed: floa
         at, prepared = _prepared(book.listing, state, scenarios, elapsed)
         _refuse_unpriced(book, state, at)
         holdings = _Holdings.of(book, at)
-        for start in range(0, len(scenarios), TILE):
-            _add_tile(holdings, prepared, pnl, start)
+        share = partial(_add_tiles, holdings, prepared, pnl, threads)
+        others = [pool(threads - 1).submit(share, which) for which in range(1, threads)]
+        share(0)
+        for other in others:
+            other.result()
     return pnl
 
 
@@ -89,15 +97,17 @@ class _Holdings:
         return cls(None, rows.indptr.astype(np.intp), rows.indices.astype(np.intp), rows.data, place)
 
 
-def _add_tile(holdings: _Holdings, prepared: Repricing, pnl: Floats, start: int) -> None:
-    """Add the options' gains in one tile of scenarios to (P, S)."""
-    tile = pnl[:, start : start + TILE]
-    gains = np.empty((len(prepared.strike), tile.shape[1]))
-    prepared.fill(start, gains)
-    if holdings.dense is not None:
-        tile += holdings.dense @ gains
-    else:
-        add_holdings(holdings.first, holdings.column, holdings.held, holdings.place, gains, tile)
+def _add_tiles(holdings: _Holdings, prepared: Repricing, pnl: Floats, threads: int, which: int) -> None:
+    """Add the options' gains to (P, S), in every `threads`-th tile of scenarios."""
+    scratch = np.empty((len(prepared.strike), TILE))
+    for start in range(which * TILE, pnl.shape[1], threads * TILE):
+        tile = pnl[:, start : start + TILE]
+        gains = scratch if tile.shape[1] == TILE else np.empty((len(scratch), tile.shape[1]))
+        prepared.fill(start, gains)
+        if holdings.dense is not None:
+            tile += holdings.dense @ gains
+        else:
+            add_holdings(holdings.first, holdings.column, holdings.held, holdings.place, gains, tile)
 
 
 def pnl_by_underlying(book: Book, state: MarketState, scenarios: Scenarios, elapsed: float = 0.0) -> Floats:

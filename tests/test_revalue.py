@@ -309,3 +309,14 @@ def test_what_is_written_on_a_worthless_coin_no_longer_moves() -> None:
     told = instrument_pnl(Listing((COIN_PUT, WING, LINEAR[2])), dead, scenarios)
     assert_array_equal(told, 0.0)
     assert_array_equal(book_pnl(Book((WING,), ("one",), np.ones((1, 1))), dead, scenarios), 0.0)
+
+
+def test_the_number_of_threads_never_changes_a_figure() -> None:
+    history = coins_with_options()
+    state, rng = history.now, np.random.default_rng(3)
+    book = option_book(state)
+    thin = Book(book.instruments, book.portfolios, sparse.csr_array(book.quantity))
+    moves = 0.1 * rng.standard_normal((400, 2))
+    scenarios = Scenarios(moves, 2 * moves, tuple(map(str, range(400))))
+    for held in (book, thin):
+        assert_array_equal(book_pnl(held, state, scenarios, threads=3), book_pnl(held, state, scenarios))
