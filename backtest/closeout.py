@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from backtest.settlement import payoffs, settlements
+from backtest.settlement import Settled, payoffs, settlements
 from data import Book, Coverage, DataError, Floats, MarketHistory, ParameterError
-from data.valuation import OptionTerms, option_terms, prices
+from data.valuation import OptionTerms, option_terms, prices, sensitivities
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,55 @@ def closeout(
     """
     steps = history.steps(coverage)
     first, last = row + 1, row + steps + 1
-    portfolio, _, notional = book.positions(history.at(row))
+    done = settlements(book.listing, history, first, last)
+    portfolio, instrument, notional = book.positions(history.at(row))
     rate = history.rates(np.arange(row, last))
-    gain = _contract_gains(book, history, row, first, last)
+    gain = _contract_gains(book, history, row, done, first, last)
     # A price missing on the way blanks the row for the books that hold it, and for no other.
     missing = np.asarray(book.size @ np.isnan(gain).T.astype(np.float64)) > 0
     loss = np.where(missing, np.nan, -np.asarray(book.quantity @ np.nan_to_num(gain).T))
     if missing[:, -1].any():
         _refuse_unpriced(book, gain[-1], history.time[last - 1])
-    # Positions are closed at the later price, but the cost is charged on the notional that was margined, in USD.
-    exit_cost = np.bincount(portfolio, cost.of(notional * rate[0]), minlength=len(book.portfolios))
-    swing = _adverse_swing(book, history, row, first, last)
-    ends = (loss + exit_cost[:, None]) / rate[1:]
-    worst = np.fmax.reduce((loss + swing + exit_cost[:, None]) / rate[1:], axis=1)
+    # Positions are closed at the later price, but the cost is charged on the notional that was margined, in USD; what
+    # settles by itself costs nothing.
+    charged = np.where(done.by[-1][instrument], 0.0, cost.of(notional * rate[0]))
+    loss = loss + np.bincount(portfolio, charged, minlength=len(book.portfolios))[:, None]
+    ends = loss / rate[1:]
+    worst = np.fmax.reduce(_worst_on_the_way(book, history, row, done, loss), axis=1)
     return np.asarray(ends[:, -1]), np.maximum(worst, ends[:, -1])
+
+
+def _worst_on_the_way(book: Book, history: MarketHistory, row: int, done: Settled, loss: Floats) -> Floats:
+    """Worst loss within each row in the numeraire, (P, h), from the USD loss at its close (P, h).
+
+    Where the numeraire is an underlying that moves, a loss counts at the price that this very move brings.
+    """
+    first, last = row + 1, row + 1 + len(done.by)
+    rate = history.rates(np.arange(first, last))
+    if history.high is None or history.low is None:
+        return np.asarray(loss / rate)
+    up, down = _extremes(history, first, last)
+    ways = [_gains_of_moves(book, history, row, done, move, first) for move in (up, down)]
+    swing = np.maximum(-np.minimum(*ways), 0.0)
+    if history.numeraire not in history.underlyings:
+        return np.asarray((loss + swing.sum(axis=2)) / rate)
+    own = history.underlyings.index(history.numeraire)
+    others = loss + np.delete(swing, own, axis=2).sum(axis=2)
+    moved = [
+        (others - way[:, :, own]) / (rate * (1.0 + move[:, own])) for way, move in zip(ways, (up, down), strict=True)
+    ]
+    return np.asarray(np.fmax(others / rate, np.fmax(*moved)))
+
+
+def _extremes(history: MarketHistory, first: int, last: int) -> tuple[Floats, Floats]:
+    """Relative move from each row's close to its high, >= 0, and to its low, <= 0, (h, A) each; 0 where unknown."""
+    assert history.high is not None
+    assert history.low is not None
+    spot = history.spot[first:last]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        up = np.nan_to_num(np.maximum(history.high[first:last] / spot - 1.0, 0.0), posinf=0.0)
+        down = np.nan_to_num(np.minimum(history.low[first:last] / spot - 1.0, 0.0), neginf=0.0)
+    return up, np.maximum(down, LEAST_PRICE - 1.0)
 
 
 def _refuse_unpriced(book: Book, gain: Floats, time: np.datetime64) -> None:
@@ -88,13 +123,12 @@ def _refuse_unpriced(book: Book, gain: Floats, time: np.datetime64) -> None:
     raise DataError(f"{book.instruments[n].symbol} is held but has no price at {time}, the end of the horizon")
 
 
-def _contract_gains(book: Book, history: MarketHistory, row: int, first: int, last: int) -> Floats:
+def _contract_gains(book: Book, history: MarketHistory, row: int, done: Settled, first: int, last: int) -> Floats:
     """USD gain of one long contract from `row` to each later row, (h, N); 0 where nothing is held."""
     listing = book.listing
     column = listing.columns(history.underlyings)
     start = prices(listing, history.at(row))
     end = np.stack([prices(listing, history.at(r)) for r in range(first, last)])
-    done = settlements(listing, history, first, last)
     end = np.where(done.by, payoffs(listing, done.spot), end)
     spot = history.spot[first:last, column]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -120,39 +154,31 @@ def _funding_paid(book: Book, history: MarketHistory, first: int, last: int) -> 
     return np.asarray(np.cumsum(paid, axis=0))
 
 
-def _adverse_swing(book: Book, history: MarketHistory, row: int, first: int, last: int) -> Floats:
-    """USD lost from each row's close to its high or low against the net position, (P, h)."""
-    if history.high is None or history.low is None:
-        return np.zeros((len(book.portfolios), last - first))
-    spot = history.spot[first:last]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        up = np.nan_to_num(np.maximum(history.high[first:last] / spot - 1.0, 0.0), posinf=0.0)
-        down = np.nan_to_num(np.maximum(1.0 - history.low[first:last] / spot, 0.0), posinf=0.0)
-    exposure = book.linear_exposure(history.at(row)) * history.rates(np.array([row]))[0]
-    moved = np.nan_to_num(spot / np.where(history.spot[row] > 0, history.spot[row], np.nan))
-    if book.listing.option.any():
-        return _swing_with_options(book, history, exposure, moved, up, -down, first)
-    long, short = np.maximum(exposure, 0.0), np.maximum(-exposure, 0.0)
-    return np.asarray(long @ (down * moved).T + short @ (up * moved).T)
+def _gains_of_moves(book: Book, history: MarketHistory, row: int, done: Settled, move: Floats, first: int) -> Floats:
+    """USD gained as each underlying moves on from each row's close by (h, A), apart by underlying, (P, h, A).
 
-
-def _swing_with_options(
-    book: Book, history: MarketHistory, exposure: Floats, moved: Floats, up: Floats, down: Floats, first: int
-) -> Floats:
-    """The same with options repriced at the high and at the low of their underlying, (P, h)."""
-    swing = np.empty((len(book.portfolios), len(up)))
-    for step in range(len(up)):
-        terms = option_terms(book.listing, history.at(first + step))
-        ways = [exposure * (moved[step] * way[step]) + _option_gains(book, terms, way[step]) for way in (up, down)]
-        swing[:, step] = np.maximum(-np.minimum(*ways), 0.0).sum(axis=1)
-    return swing
+    Options are repriced, and what has settled no longer moves.
+    """
+    unit = sensitivities(book.listing, history.at(row))
+    unit = np.where(book.listing.option, 0.0, np.nan_to_num(unit))
+    grown = np.nan_to_num(
+        history.spot[first : first + len(move)] / np.where(history.spot[row] > 0, history.spot[row], np.nan)
+    )
+    column = book.listing.columns(history.underlyings)
+    gains = np.empty((len(book.portfolios), *move.shape))
+    for step, moved in enumerate(move):
+        contract = unit * (grown[step] * moved)[column]
+        if book.listing.option.any():
+            contract = contract + _option_gains(book, option_terms(book.listing, history.at(first + step)), moved)
+        onto = np.zeros((len(column), move.shape[1]))
+        onto[np.arange(len(column)), column] = np.where(done.by[step], 0.0, contract)
+        gains[:, step] = book.quantity @ onto
+    return gains
 
 
 def _option_gains(book: Book, terms: OptionTerms, move: Floats) -> Floats:
-    """USD gained on the options of each underlying as it makes a relative move (A,), (P, A)."""
-    # A low of zero is a price that a logarithm cannot take.
-    there = replace(terms, forward=terms.forward * np.maximum(1.0 + move[terms.underlying], LEAST_PRICE))
-    gain = np.nan_to_num(there.premium - terms.premium) * terms.multiplier
-    onto = np.zeros((len(book.instruments), len(move)))
-    onto[terms.at, terms.underlying] = gain
-    return np.asarray(book.quantity @ onto)
+    """USD gained by one contract as its underlying makes a relative move (A,), (N,); 0 for what is no option."""
+    there = replace(terms, forward=terms.forward * (1.0 + move[terms.underlying]))
+    gains = np.zeros(len(book.instruments))
+    gains[terms.at] = np.nan_to_num(there.premium - terms.premium) * terms.multiplier
+    return gains

@@ -11,10 +11,10 @@ from scipy.special import ndtri
 from backtest.strikes import Expiries, fridays, listed_strikes, log_strikes
 from data import Book, DataError, Floats, Instrument, MarketState, ParameterError
 from data.clock import Stamps
+from data.coverage import DAYS_A_YEAR
 from data.curves import forward_ratio
 from data.valuation import sensitivities
 
-YEAR = 365.25
 _DAY = np.timedelta64(86_400_000_000_000, "ns")
 
 Contract = tuple[str, float | None, float, float]
@@ -190,7 +190,7 @@ class OptionRecipe:
         option = np.array([kind in ("call", "put") for kind, *_ in self._contracts], dtype=bool)
         if state.surface is None or not np.isfinite(state.surface[column, 0]).all() or not option.any():
             return strike
-        spot, tenor = float(state.spot[column]), (expiry - state.time) / _DAY / YEAR
+        spot, tenor = float(state.spot[column]), (expiry - state.time) / _DAY / DAYS_A_YEAR
         forward = spot * forward_ratio(None if state.curve is None else state.curve[column], tenor)
         strike[option] = [spot * contract[2] for contract in self._contracts if contract[0] in ("call", "put")]
         deltas = [(n, kind, delta) for n, (kind, delta, *_) in enumerate(self._contracts) if delta is not None]

@@ -10,12 +10,12 @@ import pandas as pd
 
 from backtest.scores import frontier
 from data import Book, Floats, MarketState, ParameterError
+from data.coverage import DAYS_A_YEAR
 from data.history import titled
 from data.option_quotes import OptionQuotes
 from data.pricing import implied_deviation
 from data.smiles import SurfaceFit
 from data.surface import implied_volatility
-from margin_models.contributions import holdings
 from margin_models.revalue import book_pnl
 from margin_models.scenarios import Scenarios, grid
 
@@ -120,7 +120,7 @@ def plot_smile(quotes: OptionQuotes, fit: SurfaceFit, expiry: str | np.datetime6
     ax.plot(strike / 1e3, 100.0 * fitted, color=INK, linewidth=1.3, label="fitted")
     ax.axvline(np.median(rows.forward) / 1e3, color=QUIET, linewidth=0.8, linestyle=":", label="forward")
     ax.set(xlabel="strike, thousand USD", ylabel="implied volatility, %")
-    ax.set_title(f"{quotes.underlying} {str(rows.expiry[0])[:10]}, {365.25 * tenor[0]:.0f} days", fontsize=10)
+    ax.set_title(f"{quotes.underlying} {str(rows.expiry[0])[:10]}, {DAYS_A_YEAR * tenor[0]:.0f} days", fontsize=10)
     ax.legend(frameon=False, fontsize=8)
     return ax
 
@@ -180,7 +180,7 @@ def _held_alone(book: Book, state: MarketState, portfolio: str, underlying: str 
     """What one portfolio holds on one underlying, and where that stands; ParameterError where it is nothing."""
     if portfolio not in book.portfolios:
         raise ParameterError(f"no portfolio {portfolio!r} in this book, there are {book.portfolios[:8]} ...")
-    quantity = holdings(book)[book.portfolios.index(portfolio)]
+    quantity = book.dense[book.portfolios.index(portfolio)]
     names = np.array([instrument.underlying for instrument in book.instruments], dtype=object)
     on = dict.fromkeys(names[quantity != 0])
     name = underlying if underlying is not None else next(iter(on), None)

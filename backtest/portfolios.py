@@ -6,9 +6,8 @@ from itertools import combinations
 from typing import Protocol
 
 import numpy as np
-from scipy import sparse
 
-from data import Book, BookRecipe, DataError, Floats, Instrument, MarketHistory, MarketState
+from data import Book, BookRecipe, DataError, Instrument, MarketHistory, MarketState
 
 MOST_PAIRS = 20
 Holdings = dict[str, dict[str, float]]
@@ -71,13 +70,9 @@ class Joined:
         blocks = []
         for book in books:
             block = np.zeros((len(book.portfolios), len(instruments)))
-            block[:, [place[i] for i in book.instruments]] = _dense(book)
+            block[:, [place[i] for i in book.instruments]] = book.dense
             blocks.append(block)
         return Book(instruments, self.portfolios, np.vstack(blocks))
-
-
-def _dense(book: Book) -> Floats:
-    return book.quantity.toarray() if sparse.issparse(book.quantity) else np.asarray(book.quantity)
 
 
 def struck_on(books: Books) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -12,7 +12,8 @@ Bools = NDArray[np.bool_]
 def priced_rows(history: MarketHistory, books: Books) -> tuple[Bools, Bools]:
     """Where a horizon may start and where it may end, (T,) each.
 
-    What has expired needs no price at the end, what is written on a worthless underlying needs none at all.
+    What has expired cannot be held at the start and needs no price at the end; what is written on a worthless
+    underlying needs none at all.
     HistoryError where a contract has no price in any row, or books strike options and the history has no surfaces.
     """
     rate = history.rates(np.arange(len(history)))
@@ -31,8 +32,9 @@ def priced_rows(history: MarketHistory, books: Books) -> tuple[Bools, Bools]:
         if priced is not None:
             if not priced.any():
                 raise HistoryError(f"{instrument.symbol} has neither a mark nor what it is valued by in any row")
-            start &= priced
-            end &= priced | (history.time >= np.datetime64(instrument.expiry or "NaT", "ns"))
+            expired = history.time >= np.datetime64(instrument.expiry or "NaT", "ns")
+            start &= priced & ~expired
+            end &= priced | expired
     return start, end
 
 

@@ -1,6 +1,6 @@
 """Fit on the past, charge now: what happened next?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -228,6 +228,7 @@ def replay(
     every : rows between decisions.
     cost : what getting out costs; `LiquidationCost()` where None.
     outcome : the losses, where they are known from another model's replay over the same decisions.
+    name : what tables call the model; its repr where None.
     progress : show a bar over the decisions.
 
     Raises
@@ -242,19 +243,10 @@ def replay(
     if outcome is not None and (outcome.coverage, outcome.portfolios) != (coverage, joined(books).portfolios):
         raise ParameterError(f"the outcome was told for {outcome.coverage} and other books, asked is {coverage}")
     told = outcome or outcomes(history, books, coverage, window=window, every=every, cost=cost)
-    initial, maintenance = np.empty((2, *told.loss.shape))
-    notes: dict[str, int] = {}
-    seen: MarginModel | None = None
     with threadpool_limits(1):
         asked = charges(model, history, books, coverage, told.rows.tolist(), window=window, refit_every=refit_every)
         shown = tqdm(asked, name or repr(model), len(told.rows), leave=False, disable=not progress)
-        for step, (fitted, requirement, gross) in enumerate(shown):
-            unit = np.divide(1.0, gross, out=np.full_like(gross, np.nan), where=gross > 0)
-            initial[step], maintenance[step] = requirement.initial * unit, requirement.maintenance * unit
-            if fitted is not seen:
-                seen = fitted
-                _collect(fitted, notes)
-    said = tuple(f"{note} ({count} fits)" for note, count in notes.items())
+        initial, maintenance, said = _per_unit(shown, told.loss.shape)
     return Replay(
         name or repr(model),
         coverage,
@@ -269,6 +261,22 @@ def replay(
         said,
         history.implied,
     )
+
+
+def _per_unit(
+    asked: Iterable[tuple[MarginModel, Requirement, Floats]], shape: tuple[int, ...]
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Both margins per unit of gross notional, (R, P), NaN where nothing is held; and what the fits refused."""
+    initial, maintenance = np.empty((2, *shape))
+    notes: dict[str, int] = {}
+    seen: MarginModel | None = None
+    for step, (fitted, requirement, gross) in enumerate(asked):
+        unit = np.divide(1.0, gross, out=np.full_like(gross, np.nan), where=gross > 0)
+        initial[step], maintenance[step] = requirement.initial * unit, requirement.maintenance * unit
+        if fitted is not seen:
+            seen = fitted
+            _collect(fitted, notes)
+    return initial, maintenance, tuple(f"{note} ({count} fits)" for note, count in notes.items())
 
 
 def _collect(fitted: MarginModel, notes: dict[str, int]) -> None:

@@ -56,7 +56,7 @@ def _legs(book: Book) -> Parted:
 
 def _halves(book: Book, rng: np.random.Generator) -> Parted:
     """Every portfolio in two random parts, leg by leg, and whose they are."""
-    dense = book.quantity.toarray() if sparse.issparse(book.quantity) else np.asarray(book.quantity)
+    dense = book.dense
     share = rng.random(dense.shape)
     share = np.where(rng.random(dense.shape) < 0.5, np.round(share), share)
     names = tuple(f"{name}, part {n}" for n in (1, 2) for name in book.portfolios)

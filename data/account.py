@@ -192,7 +192,7 @@ def _unrealised(account: Account, book: Book, state: MarketState) -> Floats:
         return profit
     margined = listing.perpetual | listing.future
     price = book.known(np.where(margined, linear_prices(listing, state), 0.0), state)
-    portfolio, instrument, held = _holdings(book)
+    portfolio, instrument, held = book.holdings()
     entered = margined[instrument]
     portfolio, instrument, held = portfolio[entered], instrument[entered], held[entered]
     price = price[instrument]
@@ -207,12 +207,3 @@ def _unrealised(account: Account, book: Book, state: MarketState) -> Floats:
     inverse = (price / entry - 1.0) * coin_worth
     unit = np.where(listing.inverse[instrument], inverse, price - entry) * listing.multiplier[instrument]
     return np.bincount(portfolio, held * unit, minlength=len(profit)) / state.rate
-
-
-def _holdings(book: Book) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Every holding as (portfolio, instrument, signed contracts)."""
-    if isinstance(book.quantity, np.ndarray):
-        portfolio, instrument = np.nonzero(book.quantity)
-        return portfolio, instrument, book.quantity[portfolio, instrument]
-    triplets = book.quantity.tocoo()
-    return triplets.row.astype(np.intp), triplets.col.astype(np.intp), triplets.data

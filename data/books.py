@@ -11,7 +11,7 @@ from scipy import sparse
 from data.errors import DataError
 from data.history import Floats, MarketState
 from data.instruments import Instrument, Listing
-from data.valuation import linear_notionals, notionals, sensitivities, unit_values
+from data.valuation import linear_sensitivities, notionals, sensitivities, unit_values
 
 Quantity = Floats | sparse.csr_array
 
@@ -29,7 +29,12 @@ def _why(listing: Listing, n: int, state: MarketState) -> str:
     """Why the n-th instrument, which is held, has no price."""
     if listing.expiry[n] <= state.time:
         return "has expired"
-    return "has neither a mark nor an implied volatility" if listing.option[n] else "has no price"
+    if not listing.option[n]:
+        return "has no price"
+    mark = listing.marked(state)[n]
+    if np.isfinite(mark):
+        return f"has a mark of {mark:g}, outside what any volatility gives, and no surface to fall back on"
+    return "has neither a mark nor an implied volatility"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +68,10 @@ class Book:
         return self.known(notionals(self.listing, state), state)
 
     def known(self, unit: Floats, state: MarketState) -> Floats:
-        """Figures a contract, 0 where unknown and not held; DataError where something held has none."""
+        """Figures a contract, (N, ...), 0 where unknown and not held; DataError where something held has none."""
         unknown = ~np.isfinite(unit)
         if unknown.any():
-            for n in np.flatnonzero(self.held & unknown):
+            for n in np.flatnonzero(self.held & unknown.reshape(len(unit), -1).any(axis=1)):
                 raise DataError(
                     f"{self.instruments[n].symbol} is held but {_why(self.listing, int(n), state)} at {state.time}"
                 )
@@ -79,20 +84,28 @@ class Book:
         return np.abs(self.quantity) if isinstance(self.quantity, np.ndarray) else abs(self.quantity)
 
     @property
+    def dense(self) -> Floats:
+        """The quantities as a plain array, (P, N), whatever their form."""
+        return self.quantity if isinstance(self.quantity, np.ndarray) else np.asarray(self.quantity.toarray())
+
+    @property
     def held(self) -> NDArray[np.bool_]:
         """Which instruments some portfolio holds, (N,)."""
         contracts = np.asarray(self.size.sum(axis=0)).ravel()
         return np.asarray(contracts != 0)
 
+    def holdings(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+        """Every holding as (portfolio, instrument, signed contracts), three arrays of equal length."""
+        if isinstance(self.quantity, np.ndarray):
+            portfolio, instrument = np.nonzero(self.quantity)
+            return portfolio, instrument, self.quantity[portfolio, instrument]
+        triplets = self.quantity.tocoo()
+        return triplets.row.astype(np.intp), triplets.col.astype(np.intp), triplets.data
+
     def positions(self, state: MarketState) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
         """Every holding as (portfolio, instrument, signed notional in the numeraire), three arrays of equal length."""
         unit = self._unit(state) / state.rate
-        if isinstance(self.quantity, np.ndarray):
-            portfolio, instrument = np.nonzero(self.quantity)
-            held = self.quantity[portfolio, instrument]
-        else:
-            triplets = self.quantity.tocoo()
-            portfolio, instrument, held = triplets.row.astype(np.intp), triplets.col.astype(np.intp), triplets.data
+        portfolio, instrument, held = self.holdings()
         return portfolio, instrument, held * unit[instrument]
 
     def gross(self, state: MarketState) -> Floats:
@@ -102,23 +115,24 @@ class Book:
 
     def exposure(self, state: MarketState) -> Floats:
         """Gain a relative move of each underlying, in the numeraire, (P, A): net notional, options by their delta."""
-        unit = self.known(sensitivities(self.listing, state), state)
-        return np.asarray(self.quantity @ self._onto(state, unit / state.rate))
+        return self.by_underlying(sensitivities(self.listing, state) / state.rate, state)
 
     def linear_exposure(self, state: MarketState) -> Floats:
         """`exposure` without the options, (P, A)."""
-        unit = self.known(linear_notionals(self.listing, state), state)
-        return np.asarray(self.quantity @ self._onto(state, unit / state.rate))
+        return self.by_underlying(linear_sensitivities(self.listing, state) / state.rate, state)
 
     def value(self, state: MarketState) -> Floats:
         """What is owned, in the numeraire, (P,): coins at spot, options at their premium, futures and perpetuals 0."""
         return np.asarray(self.quantity @ (self.known(unit_values(self.listing, state), state) / state.rate))
 
-    def _onto(self, state: MarketState, unit: Floats) -> Floats:
-        """(N, A): one contract's notional under its underlying."""
+    def by_underlying(self, unit: Floats, state: MarketState, *, gross: bool = False) -> Floats:
+        """Quantity (unsigned where `gross`) times figure a contract (N,), summed by underlying, (P, A).
+
+        DataError as `known`.
+        """
         onto = np.zeros((len(unit), len(state.underlyings)))
-        onto[np.arange(len(unit)), self.listing.columns(state.underlyings)] = unit
-        return onto
+        onto[np.arange(len(unit)), self.listing.columns(state.underlyings)] = self.known(unit, state)
+        return np.asarray((self.size if gross else self.quantity) @ onto)
 
     def at(self, state: MarketState) -> "Book":
         """The same proportions at unit gross notional in USD; a portfolio that holds nothing of value stays empty."""

@@ -8,7 +8,8 @@ from data.books import Book
 from data.chain_market import ChainMarket
 from data.clock import Stamps, plain_span
 from data.errors import DataError, HistoryError
-from data.history import MOST_HOLES, Floats, MarketHistory
+from data.frames import MOST_HOLES
+from data.history import Floats, MarketHistory
 from data.quality import SPIKE
 
 GAP = np.timedelta64(7, "D")  # a forecast of volatility older than that is not today's

@@ -107,6 +107,19 @@ class Clock:
             raise HistoryError(f"a horizon must be a whole number of clock steps of {self.step}, got {horizon!r}")
         return int(steps)
 
+    def after(self, time: np.datetime64, steps: int) -> np.datetime64:
+        """The instant that many rows after one of this clock's.
+
+        >>> Clock("1B", ("2024-12-25",)).after(np.datetime64("2024-12-20", "ns"), 3)
+        np.datetime64('2024-12-26T00:00:00.000000000')
+        """
+        if not self.by_session:
+            return time + steps * plain_span(self.step, "clock")
+        holidays = np.array(self.holidays, dtype="datetime64[D]")
+        day: np.datetime64 = np.busday_offset(time.astype("datetime64[D]"), steps, roll="forward", holidays=holidays)
+        after: np.datetime64 = day.astype("datetime64[ns]")
+        return after
+
     def _is_session(self, days: Stamps) -> NDArray[np.bool_]:
         return np.asarray(np.is_busday(days, holidays=np.array(self.holidays, dtype="datetime64[D]")))
 

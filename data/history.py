@@ -1,6 +1,6 @@
 """What did the market look like, now and at every instant before?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Literal, Self
@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.clock import Clock, Stamps, infer_clock
-from data.coverage import Coverage
+from data.clock import Clock, Stamps, sessions_in
+from data.coverage import DAYS_A_YEAR, Coverage
 from data.errors import DataError, HistoryError, ParameterError
-from data.quality import refuse_bad_prices, refuse_bad_stamps, utc_stamps
+from data.frames import apply_defaults, as_floats, kept_clock, laid_out, on_grid
+from data.quality import refuse_bad_prices, refuse_bad_stamps, refuse_bad_structures, utc_stamps
 
 Floats = NDArray[np.float64]
 
-MOST_HOLES = 1000  # rows a stamp: a grid with more is a clock misread, and would fill the memory
 _PER_UNDERLYING = ("spot", "high", "low", "volume", "funding")
 _STRUCTURES = {"curves": 3, "surfaces": 7}  # figures a tenor, of data/curves.py and data/surface.py
 PANELS = (*_PER_UNDERLYING, "marks", *_STRUCTURES)
@@ -50,6 +50,14 @@ class MarketState:
     curve: Floats | None = None
     surface: Floats | None = None
     implied: str = ""
+    clock: Clock = field(default_factory=Clock)
+
+    def years_ahead(self, coverage: Coverage) -> float:
+        """Time that goes by over the horizon, in years of 365.25 days: over a weekend a session takes three days."""
+        sessions = sessions_in(coverage.horizon)
+        if sessions is None or not self.clock.by_session:
+            return coverage.years
+        return float((self.clock.after(self.time, sessions) - self.time) / np.timedelta64(1, "D")) / DAYS_A_YEAR
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +117,10 @@ class MarketHistory:
             panel = getattr(self, name)
             tenors = panel.shape[2] if panel is not None and panel.ndim == 4 else 0
             self._seal(name, (size, len(self.underlyings), tenors, figures))
+        for name in _STRUCTURES:
+            structure = getattr(self, name)
+            if structure is not None:
+                refuse_bad_structures(structure, self.time, self.underlyings, name)
         if (self.surfaces is None) != (self.implied == ""):
             raise DataError(f"surfaces, and only surfaces, say where they are from, got implied={self.implied!r}")
         self._seal("time", (size,))
@@ -176,17 +188,17 @@ class MarketHistory:
         names = tuple(str(column) for column in closes.columns)
         time = utc_stamps(pd.Index(closes.index), tz, source)
         refuse_bad_stamps(time, source)
-        kept = _kept_clock(time, clock, source)
+        kept = kept_clock(time, clock, source)
         grid = kept.grid(time[0], time[-1])
         at = np.searchsorted(grid, time)
-        values = _as_floats(closes, source)
-        _apply_defaults(values, time, names, defaults or {})
+        values = as_floats(closes, source)
+        apply_defaults(values, time, names, defaults or {})
         refuse_bad_prices(values, time, names, source, holes=missing == "hole", stated=tuple(defaults or ()))
-        laid = partial(_laid, closes, at, len(grid))
+        laid = partial(laid_out, closes, at, len(grid))
         return cls(
             grid,
             names,
-            _on_grid(values, at, len(grid)),
+            on_grid(values, at, len(grid)),
             kept,
             high=laid(high, "high"),
             low=laid(low, "low"),
@@ -239,6 +251,7 @@ class MarketHistory:
             curve,
             surface,
             self.implied,
+            self.clock,
         )
 
     def steps(self, coverage: Coverage) -> int:
@@ -266,25 +279,26 @@ class MarketHistory:
         return converted
 
     def implied_changes(self, coverage: Coverage) -> Floats:
-        """Relative changes of 30-day at-the-money implied volatility over the horizon, (max(T - h, 0), A).
+        """Relative changes of 30-day implied volatility over the horizon, (max(T - h, 0), A).
 
-        Row i is the change from row i to i + h; 0 where the history has no surface at either end.
+        Row i is the change from row i to i + h of the volatility of the strike that was at the money at row i, since
+        scenarios shock the volatility of a strike. 0 where the history has no surface, or no price, at either end.
         """
         steps = self.steps(coverage)
         if self.surfaces is None:
             return np.zeros((max(len(self) - steps, 0), len(self.underlyings)))
-        level = self._implied_levels()
-        change = level[steps:] / level[:-steps] - 1.0
-        return np.nan_to_num(change)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = np.log(self.spot[:-steps] / self.spot[steps:])
+            change = self._implied(slice(steps, None), moved) / self._implied(slice(-steps), np.zeros_like(moved)) - 1.0
+        return np.where(np.isfinite(change), change, 0.0)
 
-    def _implied_levels(self) -> Floats:
-        """(T, A) at-the-money volatility at 30 days; NaN where there is no surface."""
-        from data.surface import atm_volatilities
+    def _implied(self, rows: slice, log_moneyness: Floats) -> Floats:
+        """Volatility at 30 days of some rows, (R, A), at log-moneyness (R, A); NaN where there is no surface."""
+        from data.surface import volatilities_at
 
         assert self.surfaces is not None
-        size, assets = self.spot.shape
-        flat = self.surfaces.reshape(size * assets, *self.surfaces.shape[2:])
-        return np.asarray(atm_volatilities(flat, 30.0 / 365.25)).reshape(size, assets)
+        flat = self.surfaces[rows].reshape(-1, *self.surfaces.shape[2:])
+        return volatilities_at(flat, log_moneyness.ravel(), 30.0 / DAYS_A_YEAR).reshape(log_moneyness.shape)
 
     def rates(self, rows: NDArray[np.intp]) -> Floats:
         """USD per unit of the numeraire at these rows."""
@@ -337,69 +351,3 @@ def _first_gap(history: MarketHistory) -> str:
     differs = np.flatnonzero(grid[:size] != history.time[:size])
     row = int(differs[0]) if differs.size else size
     return f"{history.time[row] if row < len(history.time) else 'nothing'} at row {row}"
-
-
-def _kept_clock(time: Stamps, clock: str | Clock | None, source: str) -> Clock:
-    """The clock asked for, or the one the stamps seem to keep; HistoryError where they do not keep it."""
-    kept = clock if isinstance(clock, Clock) else Clock(clock) if clock else infer_clock(time)
-    off = kept.off(time)
-    if off.size:
-        raise HistoryError(
-            f"{source}: stamps must lie on a {kept.step} clock from {time[0]}, got {time[off[0]]} at row {off[0]} "
-            f"({off.size} in all): pass the clock they keep"
-        )
-    if kept.count(time[0], time[-1]) > MOST_HOLES * len(time) + MOST_HOLES:
-        raise HistoryError(
-            f"{source}: {len(time)} stamps from {time[0]} to {time[-1]} are mostly holes on a {kept.step} clock: "
-            "pass the clock they keep"
-        )
-    return kept
-
-
-def _as_floats(frame: pd.DataFrame, source: str) -> Floats:
-    """A float copy; DataError names the first column that is not numeric."""
-    for name, column in frame.items():
-        if not pd.api.types.is_numeric_dtype(column.dtype):
-            raise DataError(f"{source}: column {name!r} must be numbers, got {column.dtype}")
-    return frame.to_numpy(dtype=np.float64, copy=True, na_value=np.nan)
-
-
-def _apply_defaults(values: Floats, time: Stamps, names: Sequence[str], defaults: Mapping[str, str]) -> None:
-    """Set prices to 0 from the stated instant on, in place."""
-    for name, instant in defaults.items():
-        if name not in names:
-            raise DataError(f"defaults names {name!r}, the frame has {tuple(names)}")
-        try:
-            stamp = pd.Timestamp(instant)
-        except ValueError as error:
-            raise DataError(
-                f"the default of {name!r} must be an instant such as 2022-05-13, got {instant!r}"
-            ) from error
-        stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
-        values[time >= stamp.tz_localize(None).to_datetime64(), list(names).index(name)] = 0.0
-
-
-def _like(frame: pd.DataFrame, closes: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The panel on the labels of the closes; DataError where it has others."""
-    extra = [column for column in frame.columns if column not in closes.columns]
-    if extra or not frame.index.isin(closes.index).all():
-        raise DataError(f"{name} must have the labels of the closes, got also {extra or 'other instants'}")
-    return frame.reindex(index=closes.index, columns=closes.columns)
-
-
-def _laid(
-    closes: pd.DataFrame, at: NDArray[np.intp], size: int, panel: pd.DataFrame | None, name: str
-) -> Floats | None:
-    """A panel on the grid, None where there is none; DataError for other labels or an infinite value."""
-    if panel is None:
-        return None
-    values = _as_floats(_like(panel, closes, name), name)
-    if np.isinf(values).any():
-        raise DataError(f"{name} must be finite or blank, got an infinite value")
-    return _on_grid(values, at, size)
-
-
-def _on_grid(values: Floats, at: NDArray[np.intp], size: int) -> Floats:
-    panel = np.full((size, values.shape[1]), np.nan)
-    panel[at] = values
-    return panel

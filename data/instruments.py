@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data.coverage import DAYS_A_YEAR
 from data.errors import DataError
 from data.history import Floats, MarketState
 
@@ -43,7 +44,7 @@ class Instrument:
     expiry: str | None = None
     strike: float | None = None
     right: Literal["call", "put"] | None = None
-    day_count: float = 365.25
+    day_count: float = DAYS_A_YEAR
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

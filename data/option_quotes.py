@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.clock import Stamps
+from data.coverage import DAYS_A_YEAR
 from data.errors import DataError
 from data.history import Floats
 from data.sources.chain_layouts import plain_chain
@@ -63,7 +64,7 @@ class OptionQuotes:
         left_out = len(self.quarantine)
         return f"OptionQuotes({self.underlying}, {str(self.time)[:16]} UTC; {len(self)} options, {left_out} left out)"
 
-    def tenor(self, day_count: float = 365.25) -> Floats:
+    def tenor(self, day_count: float = DAYS_A_YEAR) -> Floats:
         """Years to expiry, (N,)."""
         return np.asarray((self.expiry - self.time) / np.timedelta64(1, "ns") / _DAY / day_count, dtype=np.float64)
 

@@ -140,3 +140,31 @@ def _stale(prices: Floats) -> NDArray[np.bool_]:
     for row in range(1, len(prices)):
         same[row] = np.where((prices[row] == prices[row - 1]) & (prices[row] > 0), same[row - 1] + 1, 0)
     return same >= STALE
+
+
+def refuse_bad_structures(panel: Floats, time: Stamps, underlyings: Sequence[str], name: str) -> None:
+    """DataError for the first curve or surface of (T, A, K, 3) or (T, A, K, 7) that is none.
+
+    Tenors must rise from above zero, and a smile must have a variance at the money; a row with a hole is unknown, not
+    wrong.
+    """
+    whole: NDArray[np.bool_] = np.asarray(np.isfinite(panel).all(axis=3))
+    tenor = np.where(whole, panel[..., 0], 0.0)
+    before = np.maximum.accumulate(np.pad(tenor, ((0, 0), (0, 0), (1, 0))), axis=2)[:, :, :-1]
+    sound = tenor > before
+    if name == "surfaces":
+        sound &= _variance_at_the_money(np.where(np.expand_dims(whole, 3), panel, 0.0)) > 0
+    wrong: NDArray[np.bool_] = np.asarray((whole & ~sound).any(axis=2))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"{name} of {underlyings[column]} at {time[row]} must have rising tenors above 0 and a variance > 0 at the "
+            f"money, got {panel[row, column].tolist()}"
+        )
+
+
+def _variance_at_the_money(surfaces: Floats) -> Floats:
+    """Total variance at the forward of each smile (T, A, K): raw SVI, or the middle knot of a cubic."""
+    a, b, rho, m, s = np.moveaxis(surfaces[..., 2:], -1, 0)
+    variance: Floats = np.where(surfaces[..., 1] == 0, a + b * (np.sqrt(m**2 + s**2) - rho * m), rho)
+    return variance

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.clock import Stamps
+from data.coverage import DAYS_A_YEAR
 from data.errors import DataError
 from data.history import Floats
 from data.option_quotes import OptionQuotes
@@ -52,7 +53,7 @@ class SurfaceFit:
     report: pd.DataFrame
 
 
-def fit_surface(quotes: OptionQuotes, day_count: float = 365.25) -> SurfaceFit:
+def fit_surface(quotes: OptionQuotes, day_count: float = DAYS_A_YEAR) -> SurfaceFit:
     """A smile for each expiry, nearest first, each above the one before.
 
     Volatilities are the venue's marks where these lie within bid and ask, else the middle of bid and ask; each counts

@@ -48,8 +48,13 @@ def atm_volatility(surface: Floats, tenor: Floats) -> Floats:
 
 def atm_volatilities(surfaces: Floats, tenor: float) -> Floats:
     """Volatility at the forward and one tenor of each of M surfaces (M, K, 7), (M,); NaN without a smile."""
+    return volatilities_at(surfaces, np.zeros(len(surfaces)), tenor)
+
+
+def volatilities_at(surfaces: Floats, log_moneyness: Floats, tenor: float) -> Floats:
+    """Volatility at log-moneyness (M,) and one tenor of each of M surfaces (M, K, 7), (M,); NaN without a smile."""
     out = np.empty(len(surfaces))
-    panel_volatilities(np.asarray(surfaces, np.float64), 0.0, float(tenor), out)
+    panel_volatilities(np.asarray(surfaces, np.float64), np.asarray(log_moneyness, np.float64), float(tenor), out)
     return out
 
 

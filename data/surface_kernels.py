@@ -134,7 +134,7 @@ def surface_volatilities(surface: Floats, k: Floats, tenor: Floats, out: Floats)
 
 
 @compiled(nogil=True)
-def panel_volatilities(surfaces: Floats, k: float, tenor: float, out: Floats) -> None:
-    """Implied volatility at one point of each of M surfaces (M, K, 7), into out (M,)."""
+def panel_volatilities(surfaces: Floats, k: Floats, tenor: float, out: Floats) -> None:
+    """Implied volatility at log-moneyness k (M,) and one tenor of each of M surfaces (M, K, 7), into out (M,)."""
     for i in range(len(surfaces)):
-        out[i] = _point(surfaces[i], _known(surfaces[i]), k, tenor)
+        out[i] = _point(surfaces[i], _known(surfaces[i]), k[i], tenor)

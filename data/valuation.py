@@ -17,6 +17,8 @@ from data.instruments import Listing
 from data.pricing import black76, greeks, implied_deviation
 from data.surface import implied_volatility
 
+LEAST_VOLATILITY = 1e-6  # of an option whose mark has no time value, where there is no surface
+
 Bools = NDArray[np.bool_]
 Columns = NDArray[np.intp]
 
@@ -99,7 +101,9 @@ def option_terms(listing: Listing, state: MarketState) -> OptionTerms:
         mark = listing.marked(state)[at] / worth
         listed = alive & np.isfinite(mark)
         told = implied_deviation(mark[listed], forward[listed], strike[listed], call[listed])
-        volatility[listed] = np.where(np.isfinite(told), told / np.sqrt(tenor[listed]), volatility[listed])
+        # A mark without time value says nothing of volatility: the surface does, or else there is next to none.
+        spoken = np.where(told > 0, told / np.sqrt(tenor[listed]), volatility[listed])
+        volatility[listed] = np.where(np.isnan(spoken) & (told == 0), LEAST_VOLATILITY, spoken)
     return OptionTerms(at, column, tenor, forward, volatility, worth, strike, call, listing.multiplier[at], inverse)
 
 
@@ -134,14 +138,14 @@ def prices(listing: Listing, state: MarketState) -> Floats:
 
 def _curve_forward(listing: Listing, state: MarketState, n: int, column: int) -> float:
     """The forward of a future that is not listed; NaN once expired, and where the curve has a hole."""
+    if state.spot[column] == 0:
+        return 0.0
     if state.curve is None:
         symbol = listing.instruments[n].symbol
         raise DataError(f"{symbol} is a dated future without a mark or a curve: the market lists {state.listed}")
     tenor = listing.tenor(state.time)[n : n + 1]
     if tenor[0] <= 0:
         return float("nan")
-    if state.spot[column] == 0:
-        return 0.0
     if not np.isfinite(state.curve[column]).any():
         return float("nan")
     return float(state.spot[column] * forward_ratio(state.curve[column], tenor)[0])
@@ -169,9 +173,22 @@ def _fill_options(notional: Floats, terms: OptionTerms, state: MarketState) -> N
     notional[terms.at] = np.where(priced, spot * terms.multiplier, np.nan)
 
 
-def sensitivities(listing: Listing, state: MarketState) -> Floats:
-    """USD gained by one contract per relative move of spot, (N,): the notional, or an option's delta in USD."""
+def linear_sensitivities(listing: Listing, state: MarketState) -> Floats:
+    """USD gained by one contract per relative move of spot, (N,); 0 for an option, NaN where unpriced.
+
+    An inverse future gains coin as its own price moves, and coin is worth spot: its face times spot over its price.
+    """
     unit = linear_notionals(listing, state)
+    dated = listing.inverse & listing.future
+    if dated.any():
+        spot, price = state.spot[listing.columns(state.underlyings)], linear_prices(listing, state)
+        unit = np.where(dated & (price > 0), unit * spot / np.where(price > 0, price, 1.0), unit)
+    return unit
+
+
+def sensitivities(listing: Listing, state: MarketState) -> Floats:
+    """USD gained by one contract per relative move of spot, (N,): `linear_sensitivities`, or an option's delta."""
+    unit = linear_sensitivities(listing, state)
     if listing.option.any():
         terms = option_terms(listing, state)
         unit[terms.at] = np.where(state.spot[terms.underlying] == 0, 0.0, terms.delta)

@@ -3,8 +3,12 @@
 import margin_models.ours  # noqa: F401  first: it checks whose `data` is about to be imported
 from data import Coverage
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast, VolatilityForecaster
+from margin_models.correlation_breakdown import CorrelationBreakdown
+from margin_models.correlation_stress import Severity
 from margin_models.correlation_var import CorrelationVaR
-from margin_models.covariance import EwmaCovariance, LedoitWolfCovariance
+from margin_models.covariance import ConstantCorrelationCovariance, EwmaCovariance, LedoitWolfCovariance
+from margin_models.dcc import DccCovariance
+from margin_models.delta_gamma import DeltaGammaVaR
 from margin_models.greeks_margin import GreeksMargin
 from margin_models.historical_var import FilteredHistoricalVaR, HistoricalVaR
 from margin_models.monte_carlo import MonteCarloES
@@ -12,6 +16,7 @@ from margin_models.scenario_margin import ScenarioGrid, ScenarioMargin
 from margin_models.scenarios import Scenarios, VolTerm
 from margin_models.span import SpanLike, SpanRules
 from margin_models.static import StaticMargin
+from margin_models.stressed_floor import StressedFloor
 from margin_models.venues import (
     AevoMargin,
     DeribitPortfolioMargin,
@@ -26,13 +31,19 @@ from margin_models.venues import (
     VegaMargin,
 )
 from margin_models.volatility import BoostedVolatility, EwmaVolatility, GarchVolatility
+from margin_models.weighted_historical import AgeWeightedVaR
 
 __all__ = [
     "AevoMargin",
+    "AgeWeightedVaR",
     "BoostedVolatility",
+    "ConstantCorrelationCovariance",
+    "CorrelationBreakdown",
     "CorrelationVaR",
     "CovarianceEstimator",
     "Coverage",
+    "DccCovariance",
+    "DeltaGammaVaR",
     "DeribitPortfolioMargin",
     "DerivePmrm2Margin",
     "DerivePmrmMargin",
@@ -54,9 +65,11 @@ __all__ = [
     "ScenarioGrid",
     "ScenarioMargin",
     "Scenarios",
+    "Severity",
     "SpanLike",
     "SpanRules",
     "StaticMargin",
+    "StressedFloor",
     "SynthetixMargin",
     "TailForecast",
     "VegaMargin",

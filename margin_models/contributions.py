@@ -12,18 +12,13 @@ from data import Book, Floats, MarketHistory
 from margin_models.base import MarginModel
 
 
-def holdings(book: Book) -> Floats:
-    """The quantities as a dense array, (P, N)."""
-    return book.quantity if isinstance(book.quantity, np.ndarray) else np.asarray(book.quantity.toarray())
-
-
 def euler_on_scenario(book: Book, unit: Floats, worst: NDArray[np.intp]) -> Floats:
     """Loss of each position in the scenario that is worst for its portfolio, (P, N).
 
     `unit` (N, S) is the gain of one contract; `worst` names the scenario a position, (P, N), or a portfolio, (P, 1). By
     Euler's theorem this is the marginal margin times the position wherever the worst scenario is the only one.
     """
-    loss: Floats = -holdings(book) * unit[np.arange(len(unit)), worst]
+    loss: Floats = -book.dense * unit[np.arange(len(unit)), worst]
     return loss + 0.0  # without negative zeros
 
 
@@ -33,7 +28,7 @@ def completed(parts: Floats, margin: Floats, book: Book) -> Floats:
     A portfolio whose parts are all zero shares its margin equally among what it holds.
     """
     size = np.abs(parts)
-    size = np.where(size.sum(axis=1, keepdims=True) > 0, size, (holdings(book) != 0) * 1.0)
+    size = np.where(size.sum(axis=1, keepdims=True) > 0, size, (book.dense != 0) * 1.0)
     whole = size.sum(axis=1, keepdims=True)
     share = np.divide(size, whole, out=np.zeros_like(size), where=whole > 0)
     return np.asarray(parts + (margin - parts.sum(axis=1))[:, None] * share)
@@ -44,7 +39,7 @@ def leave_one_out(model: MarginModel, past: MarketHistory, book: Book) -> Floats
 
     For any fitted model; one evaluation an instrument held. Negative for a hedge.
     """
-    margin, quantity = model.margin(past, book), holdings(book)
+    margin, quantity = model.margin(past, book), book.dense
     parts = np.zeros(quantity.shape)
     for n in np.flatnonzero(book.held):
         without = quantity.copy()

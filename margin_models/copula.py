@@ -13,15 +13,6 @@ DEGREES = (2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 25.0, 50.0)  # what a fit c
 TAIL_DEGREES = 4.0
 
 
-def correlation_of(covariance: Floats) -> Floats:
-    """Correlations behind a covariance, (A, A); what has no variance is uncorrelated with all else."""
-    spread = np.sqrt(np.diag(covariance))
-    scale = np.where(spread > 0, spread, 1.0)
-    correlation: Floats = np.clip(covariance / np.outer(scale, scale), -1.0, 1.0)
-    np.fill_diagonal(correlation, 1.0)
-    return correlation
-
-
 @functools.lru_cache(maxsize=8)
 def _independent(count: int, size: int, degrees: float, seed: int) -> tuple[Floats, Floats]:
     """Standard normals (count, size), the second half of which mirrors the first, and what stretches each row."""

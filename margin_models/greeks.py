@@ -96,11 +96,9 @@ def contract_greeks(listing: Listing, state: MarketState) -> ContractGreeks:
 def net_greeks(book: Book, state: MarketState) -> NetGreeks:
     """Greeks of every book by underlying; DataError where a held leg has no price."""
     unit = contract_greeks(book.listing, state)
-    column = book.listing.columns(state.underlyings)
-    onto = (column[:, None] == np.arange(len(state.underlyings))) / state.rate
 
     def netted(figure: Floats) -> Floats:
-        return np.asarray(book.quantity @ (book.known(figure, state)[:, None] * onto))
+        return book.by_underlying(figure / state.rate, state)
 
     alive = np.isfinite(state.spot) & (state.spot > 0)
     per_coin = np.divide(state.rate, state.spot, out=np.zeros_like(state.spot), where=alive)

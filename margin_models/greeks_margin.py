@@ -10,16 +10,16 @@ import numpy as np
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, MarketHistory, MarketState, ParameterError
+from data.coverage import DAYS_A_YEAR
 from data.valuation import option_terms, sensitivities
 from margin_models import operations
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement
-from margin_models.copula import correlation_of
-from margin_models.covariance import LedoitWolfCovariance
+from margin_models.covariance import LedoitWolfCovariance, correlation_of
 from margin_models.greeks import option_greeks
 from margin_models.repricing import counted
-from margin_models.revalue import instrument_pnl
+from margin_models.revalue import instrument_pnl, summed_apart
 from margin_models.scan_range import worse_side_quantile
-from margin_models.scenarios import Scenarios, VolTerm, usd_moves
+from margin_models.scenarios import Scenarios, VolTerm, numeraire_column, usd_moves
 
 BUCKETS = (1.0, 7.0, 14.0, 30.0, 60.0, 90.0, 180.0, 365.0)  # days to expiry that vega is charged at
 DIRECTIONS = ("up", "down")
@@ -125,7 +125,7 @@ class GreeksMargin(MarginModel):
         if not book.listing.option.any():
             size = len(delta), delta.shape[1]
             return delta, np.zeros((size[0], size[1] * len(BUCKETS))), np.zeros((*size, len(DIRECTIONS)))
-        vega = np.asarray(book.quantity @ _known(book, vega_risk(book, state, self.vol_move), state))
+        vega = np.asarray(book.quantity @ book.known(vega_risk(book, state, self.vol_move), state))
         return delta, vega, curvature_risk(book, state, self.scan_range_)
 
     def _charges(self, parts: tuple[Floats, Floats, Floats]) -> dict[str, Floats]:
@@ -155,7 +155,7 @@ def vega_risk(book: Book, state: MarketState, vol_move: float) -> Floats:
     known = np.isfinite(terms.volatility)
     laid[terms.at[~known & (state.spot[terms.underlying] != 0)]] = np.nan
     priced = terms.only(known)
-    days = 365.25 * priced.tenor
+    days = DAYS_A_YEAR * priced.tenor
     gain = option_greeks(priced, state).vega * priced.volatility * vol_move * VolTerm().scale(days) / state.rate
     laid[priced.at, priced.underlying] = gain[:, None] * bucket_shares(days)
     return laid.reshape(len(laid), -1)
@@ -166,21 +166,12 @@ def curvature_risk(book: Book, state: MarketState, scan_range: Floats) -> Floats
 
     Volatilities and time stand still; a fall is never beyond the whole price.
     """
-    own = state.underlyings.index(state.numeraire) if state.numeraire in state.underlyings else None
-    moves = np.clip(usd_moves(np.stack([scan_range, -scan_range]), own), -1.0, None)
+    moves = np.clip(usd_moves(np.stack([scan_range, -scan_range]), numeraire_column(state)), -1.0, None)
     shocks = Scenarios(moves, np.zeros_like(moves), DIRECTIONS)
     column = book.listing.columns(state.underlyings)
     linear = sensitivities(book.listing, state)[:, None] * moves[:, column].T * counted(state, shocks)
     beyond = linear - instrument_pnl(book.listing, state, shocks)
-    beyond = _known(book, np.where(book.listing.option[:, None], beyond, 0.0), state)
-    apart = [np.asarray(book.quantity @ (beyond * (column == a)[:, None])) for a in range(len(state.underlyings))]
-    return np.stack(apart, axis=1)
-
-
-def _known(book: Book, unit: Floats, state: MarketState) -> Floats:
-    """(N, ...) figures a contract, 0 where unknown and not held; DataError where something held has none."""
-    book.known(unit.sum(axis=1), state)
-    return np.nan_to_num(unit)
+    return summed_apart(book, np.where(book.listing.option[:, None], beyond, 0.0), state)
 
 
 def _labels(underlyings: tuple[str, ...]) -> list[str]:

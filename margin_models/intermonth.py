@@ -7,12 +7,13 @@ gives back what the scan cannot see.
 import numpy as np
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, MarketState
+from data.coverage import DAYS_A_YEAR
 from data.curves import forward_ratio
 from data.valuation import sensitivities
 from margin_models.kernels.spreads import spread_credit
 from margin_models.kernels.tails import needed, supports, upper_quantile
 
-MATURITIES = np.array([0.0, 7.0, 30.0, 90.0, 180.0, 365.0, 730.0]) / 365.25
+MATURITIES = np.array([0.0, 7.0, 30.0, 90.0, 180.0, 365.0, 730.0]) / DAYS_A_YEAR
 _FREE = 1e-12  # a spread that costs nothing must still be formed, first of all
 
 

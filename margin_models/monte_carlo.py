@@ -12,11 +12,11 @@ from sklearn.base import clone
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from margin_models import operations
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast, VolatilityForecaster
-from margin_models.copula import correlation_of, fit_degrees, student_draws, with_law_of
-from margin_models.covariance import LedoitWolfCovariance, weighted_second_moments
+from margin_models.copula import fit_degrees, student_draws, with_law_of
+from margin_models.covariance import LedoitWolfCovariance, correlation_of, weighted_second_moments
 from margin_models.kernels.tails import complete, needed, supports
 from margin_models.revalue import book_pnl, pnl_by_underlying
-from margin_models.scenarios import Scenarios, usd_moves
+from margin_models.scenarios import Scenarios, numeraire_column, usd_moves
 from margin_models.volatility.ewma import EwmaVolatility
 
 _LEAST_CHANGES = 20  # changes of implied volatility below which nothing is learned from them
@@ -181,7 +181,7 @@ class MonteCarloES(MarginModel):
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, over the draws that make it, and the worst of them."""
         scenarios = self.draws(past)
-        apart = pnl_by_underlying(book, past.now, scenarios, self.coverage_.years)
+        apart = pnl_by_underlying(book, past.now, scenarios, past.now.years_ahead(self.coverage_))
         told = self._tail(past, book, scenarios)
         assert told.sample is not None
         margin = np.maximum(told.es, 0.0)
@@ -193,7 +193,7 @@ class MonteCarloES(MarginModel):
         return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)), worst)
 
     def _tail(self, past: MarketHistory, book: Book, scenarios: Scenarios) -> TailForecast:
-        losses = -book_pnl(book, past.now, scenarios, self.coverage_.years)
+        losses = -book_pnl(book, past.now, scenarios, past.now.years_ahead(self.coverage_))
         return sample_tail(losses, self.coverage_.level)
 
     def draws(self, past: MarketHistory) -> Scenarios:
@@ -210,8 +210,7 @@ class MonteCarloES(MarginModel):
                 )
         correlation = correlation_of(self.covariance_.estimate(past))
         law = JointLaw(tuple(known), today, correlation, self.degrees_, self.implied_)
-        own = past.underlyings.index(past.numeraire) if past.numeraire in past.underlyings else None
-        return monte_carlo(law, self.scenarios, self.seed, own)
+        return monte_carlo(law, self.scenarios, self.seed, numeraire_column(past))
 
     def _innovations(self, past: MarketHistory, rows: int) -> tuple[Floats, Floats]:
         """Returns over the forecast at their start, (S, A), NaN where unknown; and today's forecast, (A,)."""

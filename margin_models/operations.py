@@ -27,5 +27,4 @@ def scan(book: Book, scenarios: int) -> Floats:
 
 
 def _counted(book: Book, weight: Floats) -> Floats:
-    held = book.quantity if isinstance(book.quantity, np.ndarray) else book.quantity.toarray()
-    return np.asarray((held != 0) @ weight)
+    return np.asarray((book.dense != 0) @ weight)

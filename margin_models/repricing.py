@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Floats, MarketState
+from data.coverage import DAYS_A_YEAR
 from data.valuation import OptionTerms
 from margin_models.kernels.revaluation import option_gains
-from margin_models.scenarios import WIDEST, Scenarios
+from margin_models.scenarios import WIDEST, Scenarios, numeraire_column
 
 Places = NDArray[np.intp]
 
-_LEAST_PRICE = 1e-12  # share of spot: a logarithm needs one
+LEAST_PRICE = 1e-12  # share of spot: a logarithm needs one
 _LEAST_SCALE = 1e-100
 
 
@@ -74,9 +75,8 @@ class Repricing:
 
 def relative_rates(state: MarketState, scenarios: Scenarios) -> Floats:
     """Price of the numeraire in each scenario over its price now, (S,); of a currency outside the market, 1."""
-    if state.numeraire not in state.underlyings:
-        return np.ones(len(scenarios))
-    return np.maximum(1.0 + scenarios.spot[:, state.underlyings.index(state.numeraire)], _LEAST_PRICE)
+    own = numeraire_column(state)
+    return np.ones(len(scenarios)) if own is None else np.maximum(1.0 + scenarios.spot[:, own], LEAST_PRICE)
 
 
 def counted(state: MarketState, scenarios: Scenarios) -> Floats:
@@ -91,7 +91,7 @@ def repricing(terms: OptionTerms, state: MarketState, scenarios: Scenarios, elap
     left = np.maximum(terms.tenor - elapsed, 0.0)
     share = left / terms.tenor
     # Rows in memory, one after the other: the kernel runs along them.
-    moved, group = np.maximum(1.0 + np.ascontiguousarray(scenarios.spot.T), _LEAST_PRICE), terms.underlying
+    moved, group = np.maximum(1.0 + np.ascontiguousarray(scenarios.spot.T), LEAST_PRICE), terms.underlying
     if scenarios.rate is not None:
         first, group = _expiries(terms)
         moved = moved[terms.underlying[first]] * np.exp(scenarios.rate * left[first, None])
@@ -137,7 +137,7 @@ def _vol_scale(terms: OptionTerms, scenarios: Scenarios) -> tuple[Floats, Places
         scale, group = np.maximum(1.0 + np.ascontiguousarray(scenarios.vol.T), 0.0), terms.underlying
     else:
         first, group = _expiries(terms)
-        fade = term.scale(365.25 * terms.tenor[first])[:, None]
+        fade = term.scale(DAYS_A_YEAR * terms.tenor[first])[:, None]
         scale = np.maximum(1.0 + np.ascontiguousarray(scenarios.vol.T)[terms.underlying[first]] * fade, 0.0)
     if term.least == 0.0 and scenarios.skew is None and scenarios.wings is None:
         return scale, group

@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 
 from data import Book, Coverage, Floats, Listing, MarketHistory, MarketState
 from margin_models.kernels.tails import supports, upper_quantile
-from margin_models.revalue import instrument_pnl
-from margin_models.scenarios import Scenarios, usd_moves
+from margin_models.revalue import instrument_pnl, summed_apart
+from margin_models.scenarios import Scenarios, numeraire_column, usd_moves
 
 UNKNOWN_VOLATILITY_RANGE = 0.25  # relative, where there are no surfaces to learn one from; our choice
-
-
-def numeraire_column(state: MarketState) -> int | None:
-    """Which underlying everything is counted in; None for a currency outside the market."""
-    return state.underlyings.index(state.numeraire) if state.numeraire in state.underlyings else None
 
 
 def together(scenarios: Scenarios, state: MarketState) -> Scenarios:
@@ -47,19 +42,10 @@ def contract_scan(listing: Listing, state: MarketState, scenarios: Scenarios, el
 
 def scan_pnl(book: Book, state: MarketState, scenarios: Scenarios, elapsed: float = 0.0) -> Floats:
     """Gain of each book from each underlying alone, in the numeraire, (P, A, S); DataError for an unpriced leg held."""
-    if not book.listing.option.any() and scenarios.rate is None:
+    if not (book.listing.option.any() or book.listing.future.any()) and scenarios.rate is None:
         counted = scenarios.spot if scenarios.weight is None else scenarios.spot * scenarios.weight[:, None]
         return np.asarray(book.exposure(state)[:, :, None] * counted.T)
-    unit = priced(book, contract_scan(book.listing, state, scenarios, elapsed), state)
-    column = book.listing.columns(state.underlyings)
-    apart = [np.asarray(book.quantity[:, column == a] @ unit[column == a]) for a in range(len(state.underlyings))]
-    return np.stack(apart, axis=1)
-
-
-def priced(book: Book, unit: Floats, state: MarketState) -> Floats:
-    """(N, S) gains a contract, 0 where unpriced and not held; DataError where something held has no price."""
-    book.known(unit.sum(axis=1), state)
-    return np.nan_to_num(unit)
+    return summed_apart(book, contract_scan(book.listing, state, scenarios, elapsed), state)
 
 
 def volatility_range(past: MarketHistory, coverage: Coverage) -> tuple[Floats, NDArray[np.bool_]]:

@@ -12,7 +12,7 @@ from margin_models import operations
 from margin_models.base import MarginModel, Requirement
 from margin_models.contributions import completed, euler_on_scenario
 from margin_models.revalue import book_pnl, instrument_pnl
-from margin_models.scan import contract_scan, priced, scan_pnl, together, volatility_range
+from margin_models.scan import contract_scan, scan_pnl, together, volatility_range
 from margin_models.scan_range import worse_side_quantile
 from margin_models.scenarios import Scenarios, VolTerm
 
@@ -154,14 +154,14 @@ class ScenarioMargin(MarginModel):
         initial = self.initial * risk
         return Requirement(book.portfolios, initial, self.maintenance * risk, parts or {"margin": initial})
 
-    def _years(self) -> float:
-        return self.coverage_.years if self.elapsed else 0.0
+    def _years(self, state: MarketState) -> float:
+        return state.years_ahead(self.coverage_) if self.elapsed else 0.0
 
     def _loss(self, state: MarketState, book: Book) -> Floats:
         """Loss in each scenario, (P, S), or apart by underlying, (P, A, S)."""
         if self.apart:
-            return -scan_pnl(book, state, self.scenarios_, self._years())
-        return -book_pnl(book, state, together(self.scenarios_, state), self._years())
+            return -scan_pnl(book, state, self.scenarios_, self._years(state))
+        return -book_pnl(book, state, together(self.scenarios_, state), self._years(state))
 
     def _risk(self, loss: Floats) -> Floats:
         worst = np.maximum(loss.max(axis=-1), 0.0)
@@ -174,8 +174,8 @@ class ScenarioMargin(MarginModel):
         if self.apart:
             column = book.listing.columns(state.underlyings)
             worst, risky = worst[:, column], risky[:, column]
-            unit = contract_scan(book.listing, state, self.scenarios_, self._years())
+            unit = contract_scan(book.listing, state, self.scenarios_, self._years(state))
         else:
             worst, risky = worst[:, None], risky[:, None]
-            unit = instrument_pnl(book.listing, state, together(self.scenarios_, state), self._years())
-        return np.asarray(risky * euler_on_scenario(book, priced(book, unit, state), worst))
+            unit = instrument_pnl(book.listing, state, together(self.scenarios_, state), self._years(state))
+        return np.asarray(risky * euler_on_scenario(book, book.known(unit, state), worst))

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from data import Floats, ParameterError
+from data import Floats, MarketHistory, MarketState, ParameterError
 from data.clock import Stamps
 
 DAYS_QUOTED = 30.0  # the tenor whose volatility a scenario shocks
@@ -164,6 +164,11 @@ def historical(moves: Floats, vol: Floats, time: Stamps) -> Scenarios:
     Past changes of volatility are those of 30 days; how they fade with tenor is the term's business.
     """
     return Scenarios(np.maximum(moves, -1.0), np.maximum(vol, -1.0), tuple(str(stamp)[:16] for stamp in time))
+
+
+def numeraire_column(market: MarketHistory | MarketState) -> int | None:
+    """Which underlying everything is counted in; None for a currency outside the market."""
+    return market.underlyings.index(market.numeraire) if market.numeraire in market.underlyings else None
 
 
 def usd_moves(moves: Floats, numeraire: int | None) -> Floats:

@@ -19,7 +19,7 @@ from margin_models.contributions import completed, euler_on_scenario
 from margin_models.covariance import LedoitWolfCovariance
 from margin_models.intermonth import calendar_reach, intermonth_charge
 from margin_models.kernels.spreads import spread_credit
-from margin_models.scan import contract_scan, priced, scan_pnl, volatility_range
+from margin_models.scan import contract_scan, scan_pnl, volatility_range
 from margin_models.scan_range import worse_side_quantile
 from margin_models.scenarios import Scenarios, VolTerm, span16
 
@@ -248,8 +248,8 @@ class SpanLike(MarginModel):
         """
         scenarios, column = self.scenarios(), book.listing.columns(past.underlyings)
         scan = self._scan(past.now, book, scenarios)
-        unit = contract_scan(book.listing, past.now, scenarios, self.coverage_.years)
-        parts = euler_on_scenario(book, priced(book, unit, past.now), scan.worst[:, column])
+        unit = contract_scan(book.listing, past.now, scenarios, past.now.years_ahead(self.coverage_))
+        parts = euler_on_scenario(book, book.known(unit, past.now), scan.worst[:, column])
         return completed(np.where(scan.risk[:, column] > 0, parts, 0.0), self.margin(past, book), book)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:  # noqa: ARG002  the same at any instant
@@ -257,7 +257,7 @@ class SpanLike(MarginModel):
         return operations.scan(book, len(self.scenarios()))
 
     def _scan(self, state: MarketState, book: Book, scenarios: Scenarios) -> _Scan:
-        loss = -scan_pnl(book, state, scenarios, self.coverage_.years)
+        loss = -scan_pnl(book, state, scenarios, state.years_ahead(self.coverage_))
         worst = loss.argmax(axis=2)
         risk = np.maximum(loss.max(axis=2), 0.0)
         return _Scan(risk, worst, _offsetting(loss, worst, book.exposure(state), scenarios))

@@ -117,7 +117,7 @@ class StaticMargin(MarginModel):
         """(P, A) charges of everything in an underlying taken together."""
         if not book.listing.option.any():
             return np.asarray(tiered(book.exposure(state), self.tiers) * self.rate_)
-        pnl = scan_pnl(book, state, self._moves(), self.coverage_.years)
+        pnl = scan_pnl(book, state, self._moves(), state.years_ahead(self.coverage_))
         risk = np.maximum(-pnl.min(axis=2), 0.0)
         size = np.divide(risk, self.rate_, out=np.zeros_like(risk), where=self.rate_ > 0)
         multiple = np.divide(tiered(size, self.tiers), size, out=np.ones_like(size), where=size > 0)
@@ -129,7 +129,7 @@ class StaticMargin(MarginModel):
         rate = self.rate_[listing.columns(state.underlyings)]
         worth = notionals(listing, state) / state.rate
         pnl = (
-            contract_scan(listing, state, self._moves(), self.coverage_.years)
+            contract_scan(listing, state, self._moves(), state.years_ahead(self.coverage_))
             / np.where(worth > 0, worth, 1.0)[:, None]
         )
         bought, sold = (np.nan_to_num(np.maximum((side * pnl).max(axis=1), 0.0)) for side in (-1.0, 1.0))

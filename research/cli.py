@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Samples, files and snapshots.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+statistics_app = typer.Typer(help="What the tests of a backtest can and cannot tell.", no_args_is_help=True)
+app.add_typer(statistics_app, name="statistics")
 
 LEVEL = 0.99
 
@@ -281,6 +283,26 @@ def data_freeze(
 
         history = _history(market, _reading(clock, tz, calendar, allow_missing, default, label))
         typer.echo(freeze(history, folder or store_folder() / "snapshots"))
+
+
+@statistics_app.command("size")
+def statistics_size(
+    repetitions: Annotated[int, typer.Option(help="Samples a row of the table.")] = 20_000,
+    seed: Annotated[int | None, typer.Option(help="Of all that is drawn; the published one if not given.")] = None,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option(help="Where the tables go as Markdown (a file).")] = None,
+) -> None:
+    """Measure how often each test of breaches rejects a model that is right, and one that is wrong."""
+    with _errors_as_sentences():
+        from backtest.simulated_p_values import SEED
+        from backtest.size_study import size_study
+
+        study = size_study(repetitions=repetitions, seed=SEED if seed is None else seed, progress=not as_json)
+        if out is not None:
+            out.write_text(study.to_markdown(_command()), encoding="utf-8")
+        typer.echo(study.to_json() if as_json else repr(study))
+        if not study.holds:
+            raise typer.Exit(1)
 
 
 def _is_sample(market: list[str], reading: dict[str, Any]) -> bool:

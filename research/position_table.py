@@ -8,7 +8,6 @@ import pandas as pd
 
 from data import Book, Floats, Instrument, MarketState
 from data.valuation import notionals, option_terms, prices, unit_values
-from margin_models.contributions import holdings
 from margin_models.greeks import contract_greeks
 
 
@@ -18,7 +17,7 @@ def positions_frame(book: Book, state: MarketState, parts: Floats | None = None)
     What one contract is, quantity, price per unit and from where, volatility, value, notional, contribution to the
     initial margin (from `parts` (P, N), NaN without), delta in units of the underlying, vega per point (0.01).
     """
-    listing, quantity = book.listing, holdings(book)
+    listing, quantity = book.listing, book.dense
     figures = _unit_figures(book, state)
     portfolio, n = np.nonzero(quantity)
     held = quantity[portfolio, n]

@@ -23,7 +23,7 @@ from data.chain_market import ChainMarket, read_chain_market
 from data.snapshot import content_hash
 from data.valuation import unit_values
 from margin_models import MarginModel, Requirement
-from margin_models.contributions import holdings, leave_one_out
+from margin_models.contributions import leave_one_out
 from margin_models.greeks import NetGreeks, net_greeks
 from research.position_table import positions_frame
 
@@ -200,7 +200,7 @@ def _told(
         coverage,
         state.time,
         asked,
-        np.asarray(holdings(book) @ options),
+        np.asarray(book.quantity @ options),
         positions_frame(book, state, parts),
         split,
         net_greeks(book, state),

@@ -2,9 +2,14 @@
 
 from margin_models import (
     AevoMargin,
+    AgeWeightedVaR,
     BoostedVolatility,
+    ConstantCorrelationCovariance,
+    CorrelationBreakdown,
     CorrelationVaR,
     CovarianceEstimator,
+    DccCovariance,
+    DeltaGammaVaR,
     DeribitPortfolioMargin,
     DerivePmrm2Margin,
     DerivePmrmMargin,
@@ -23,9 +28,11 @@ from margin_models import (
     OkxMargin,
     ParadexMargin,
     ScenarioMargin,
+    Severity,
     SpanLike,
     SpanRules,
     StaticMargin,
+    StressedFloor,
     SynthetixMargin,
     VegaMargin,
     VolatilityForecaster,
@@ -37,7 +44,12 @@ FORECASTERS: list[VolatilityForecaster] = [
     GarchVolatility(asymmetric=True, student=True),
     BoostedVolatility(trees=5),
 ]
-COVARIANCES: list[CovarianceEstimator] = [EwmaCovariance(half_life=20), LedoitWolfCovariance()]
+COVARIANCES: list[CovarianceEstimator] = [
+    EwmaCovariance(half_life=20),
+    LedoitWolfCovariance(),
+    ConstantCorrelationCovariance(),
+    DccCovariance(EwmaVolatility(half_life=10)),
+]
 EXAMPLES: list[MarginModel] = [
     StaticMargin(),
     StaticMargin(rate=0.05),
@@ -50,6 +62,16 @@ EXAMPLES: list[MarginModel] = [
     HistoricalVaR(lookback=150),
     *(CorrelationVaR(covariance) for covariance in COVARIANCES),
     CorrelationVaR(degrees=4),
+    CorrelationBreakdown(),
+    CorrelationBreakdown(LedoitWolfCovariance(), 4.0, (Severity("half", 0.5, 0.5, 0.5),), None, (0.1, 0.9)),
+    DeltaGammaVaR(),
+    DeltaGammaVaR(expansion=True),
+    AgeWeightedVaR(),
+    AgeWeightedVaR(decay=0.995, shortfall=True),
+    HistoricalVaR(shortfall=True),
+    FilteredHistoricalVaR(shortfall=True),
+    StressedFloor(window=120),
+    StressedFloor(HistoricalVaR(), CorrelationVaR(), window=120, windows=1, weight=0.5),
     *(FilteredHistoricalVaR(forecaster) for forecaster in FORECASTERS),
     GreeksMargin(),
     MonteCarloES(scenarios=500),

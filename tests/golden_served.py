@@ -4,12 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 from golden_cases import Case
+from golden_comparative import FAMILIES as COMPARATIVE
 from golden_derive import FAMILIES as DERIVE
 from golden_families import STATISTICS
+from golden_hits import FAMILIES as HITS
+from golden_laws import FAMILIES as LAWS
 from golden_pricing import FAMILIES as PRICING
 from golden_venues import FAMILIES as VENUES
 
-SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {**STATISTICS, **PRICING, **DERIVE, **VENUES}
+SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {
+    **STATISTICS,
+    **COMPARATIVE,
+    **PRICING,
+    **DERIVE,
+    **VENUES,
+    **LAWS,
+    **HITS,
+}
 KNOWN = {
     "acerbi_szekely",
     "berkowitz",

@@ -185,3 +185,23 @@ def test_several_books_are_judged_as_one() -> None:
     assert_allclose(book.exposure(history.now)[-1], [0.0, 1.0])
     with pytest.raises(DataError, match="differ in name"):
         Joined((fixed, fixed))
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_a_sparse_book_tells_its_holdings_as_a_dense_one_does(form: Any) -> None:
+    quantity = np.array([[2.0, 0.0, -3.0], [0.0, 0.0, 5.0]])
+    book = Book((BTC, ETH, COIN), ("one", "two"), form(quantity))
+    assert_allclose(book.dense, quantity)
+    assert [list(part) for part in book.holdings()] == [[0, 0, 1], [0, 2, 2], [2.0, -3.0, 5.0]]
+    state = two_coins().now
+    unit = np.array([1.0, np.nan, 10.0])
+    assert_allclose(book.by_underlying(unit, state), [[2.0 - 30.0, 0.0], [50.0, 0.0]])
+    assert_allclose(book.by_underlying(unit, state, gross=True), [[32.0, 0.0], [50.0, 0.0]])
+
+
+def test_a_figure_that_is_unknown_matters_where_it_is_held() -> None:
+    book, state = Book((BTC, ETH), ("one",), np.array([[1.0, 0.0]])), two_coins().now
+    unit = np.array([[1.0, 2.0], [np.nan, 4.0]])
+    assert_allclose(book.known(unit, state), [[1.0, 2.0], [0.0, 4.0]])
+    with pytest.raises(DataError, match="BTC-PERP is held but has no price"):
+        book.known(unit[::-1], state)

@@ -21,6 +21,7 @@ from data.smiles import fit_surface
 from data.sources import chain_samples, samples
 from data.sources.chain_samples import CHAINS, chain_in, load_chain
 from data.sources.wheels import Wheel
+from priced_options import black
 
 NAME = "btc-options-2021"
 FILE = "stochvolmodels/data/sample_option_chains.py"
@@ -165,14 +166,6 @@ def test_another_number_of_expiries_is_refused() -> None:
 # The chain
 
 
-def _black(forward: float, strike: float, deviation: float, call: bool) -> float:
-    """Black (1976), written out."""
-    d1 = math.log(forward / strike) / deviation + deviation / 2
-    sign = 1 if call else -1
-    first, second = (0.5 * math.erfc(-sign * d / math.sqrt(2)) for d in (d1, d1 - deviation))
-    return sign * (forward * first - strike * second)
-
-
 def test_quotes_are_blacks_of_the_volatilities_at_the_instant_that_the_tenors_tell() -> None:
     quotes = _read(TEXT)
     assert str(quotes.time) == "2021-10-20T20:00:00.000000000"
@@ -187,9 +180,9 @@ def test_quotes_are_blacks_of_the_volatilities_at_the_instant_that_the_tenors_te
     assert np.isnan([quotes.mark, quotes.mark_volatility]).all()
     first, last = math.sqrt(DAYS[0] / 365), math.sqrt(DAYS[3] / 365)
     assert quotes.bid[[0, 7]] == pytest.approx(
-        [_black(60000, 50000, 0.9 * first, False), _black(64000, 80000, 0.95 * last, True)], rel=1e-9
+        [black(60000, 50000, 0.9 * first, False), black(64000, 80000, 0.95 * last, True)], rel=1e-9
     )
-    assert quotes.ask[2] == pytest.approx(_black(60000, 70000, 0.87 * first, True), rel=1e-9)
+    assert quotes.ask[2] == pytest.approx(black(60000, 70000, 0.87 * first, True), rel=1e-9)
 
 
 def test_crossed_volatilities_are_quarantined() -> None:

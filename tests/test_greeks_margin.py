@@ -14,6 +14,7 @@ from margin_models import EwmaCovariance, GreeksMargin
 from margin_models.greeks import net_greeks
 from margin_models.greeks_margin import BUCKETS, aggregated, bucket_correlation, bucket_shares, curvature_risk
 from markets import BTC, COIN, ETH, INVERSE, coins_with_options, market, option_book, some_books, two_coins
+from priced_options import black
 
 COVERAGE, VOL, SCAN = Coverage(0.98, "2D"), 0.5, 0.1
 
@@ -29,11 +30,6 @@ def at_the_money(history: MarketHistory, days: float, right: Any = "call", under
     spot = float(history.now.spot[history.underlyings.index(underlying)])
     expiry = str(history.now.time + np.timedelta64(round(days * 86400), "s"))
     return Instrument(f"{underlying}-{days}-{right}", underlying, "option", expiry=expiry, strike=spot, right=right)
-
-
-def black(forward: float, strike: float, deviation: float) -> float:
-    above = np.log(forward / strike) / deviation + deviation / 2
-    return float(forward * ndtr(above) - strike * ndtr(above - deviation))
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -209,3 +211,28 @@ def test_coverage_refuses_what_it_cannot_mean() -> None:
     for wrong in ({"level": 0.4}, {"level": 1.0}, {"horizon": "-1D"}, {"horizon": "soon"}, {"path": "middle"}):
         with pytest.raises(ParameterError):
             Coverage(**wrong)
+
+
+def test_a_surface_or_curve_that_is_none_is_refused_with_its_place() -> None:
+    history = MarketHistory.from_frame(frame([1.0, 2.0]))
+    smile = [0.25, 0.0, 0.04, 0.0, 0.0, 0.0, 1.0]
+    good = np.tile(np.array([[smile, [1.0, *smile[1:]]]]), (2, 1, 1, 1))
+    assert replace(history, surfaces=good, implied="quotes").now.surface is not None
+    for place, value in (((1, 0, 1, 0), 0.2), ((1, 0, 0, 2), 0.0), ((1, 0, 0, 0), -1.0)):
+        bad = good.copy()
+        bad[place] = value
+        with pytest.raises(DataError, match="surfaces of .* at .* must have rising tenors above 0 and a variance > 0"):
+            replace(history, surfaces=bad, implied="quotes")
+    curves = np.array([[[[0.5, 0.1, 0.0], [0.5, 0.1, 0.0]]]] * 2)
+    with pytest.raises(DataError, match="curves of"):
+        replace(history, curves=curves)
+    holed = good.copy()
+    holed[0, 0, 0, 3] = np.nan  # unknown is not wrong
+    assert replace(history, surfaces=holed, implied="quotes").implied_changes(Coverage()).tolist() == [[0.0]]
+
+
+def test_a_weekend_takes_three_days_and_an_hour_an_hour() -> None:
+    friday = MarketHistory(np.array(["2024-01-05"], dtype="datetime64[ns]"), ("X",), np.ones((1, 1)), Clock("1B"))
+    assert friday.now.years_ahead(Coverage(horizon="1B")) * 365.25 == 3.0
+    hourly = MarketHistory(np.array(["2024-01-05"], dtype="datetime64[ns]"), ("X",), np.ones((1, 1)), Clock("1h"))
+    assert hourly.now.years_ahead(Coverage(horizon="8h")) * 365.25 * 24 == pytest.approx(8.0)

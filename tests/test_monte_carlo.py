@@ -16,13 +16,13 @@ from data.laws import unit_tail
 from margin_models import EwmaCovariance, EwmaVolatility, MonteCarloES
 from margin_models.copula import (
     TAIL_DEGREES,
-    correlation_of,
     fit_degrees,
     student_below,
     student_draws,
     student_quantile,
     with_law_of,
 )
+from margin_models.covariance import correlation_of
 from margin_models.monte_carlo import (
     ImpliedLaw,
     JointLaw,

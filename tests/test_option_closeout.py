@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from scipy.special import ndtr
 
 from backtest import replay
 from backtest.closeout import FREE, LiquidationCost, closeout
@@ -17,8 +16,10 @@ from backtest.priced_rows import priced_rows
 from backtest.replay import decisions, outcomes
 from backtest.settlement import payoffs, settlements
 from data import Book, Clock, Coverage, DataError, Floats, HistoryError, Instrument, Listing, MarketHistory
-from margin_models import StaticMargin
+from margin_models import Scenarios, StaticMargin, VolTerm
+from margin_models.revalue import book_pnl
 from markets import coins_with_options, option_book, some_books
+from priced_options import black
 
 CARRY, RATE = 0.08, 0.03
 COIN, PERP = Instrument("BTC", "BTC", "spot"), Instrument("BTC-PERP", "BTC")
@@ -58,10 +59,8 @@ def premium(
     assert held.expiry is not None
     tenor = (pd.Timestamp(held.expiry) - pd.Timestamp(at)) / pd.Timedelta("365.25D")
     forward, deviation = spot * np.exp(carry * tenor), vol * np.sqrt(tenor)
-    d1 = np.log(forward / held.strike) / deviation + deviation / 2
-    sign = 1.0 if held.right == "call" else -1.0
-    black = sign * (forward * ndtr(sign * d1) - held.strike * ndtr(sign * (d1 - deviation)))
-    return float(black * (spot / forward if inverse else np.exp(-rate * tenor)))
+    worth = black(forward, held.strike, deviation, held.right == "call")
+    return float(worth * (spot / forward if inverse else np.exp(-rate * tenor)))
 
 
 def book_of(*held: Instrument, **portfolios: list[float]) -> Book:
@@ -176,7 +175,7 @@ def test_in_coin_the_dollar_loss_counts_at_the_later_price() -> None:
     assert_allclose(coin[2], (premium(100, 0.5, "2024-01-01", held[2], inverse=True) - 20.0) / 80.0)
     cost = LiquidationCost(half_spread=0.001, impact=0.0)
     paid = closeout(book, dollars.valued_in("BTC"), 0, Coverage(horizon="2D", numeraire="BTC"), cost)[0]
-    assert_allclose(paid - coin, 100 * 0.001 / 80.0)
+    assert_allclose(paid - coin, [100 * 0.001 / 80.0] * 2 + [0.0], atol=1e-12)  # what settled needs no exit
 
 
 @pytest.mark.parametrize("settlement", ["linear", "inverse"])
@@ -328,10 +327,10 @@ def test_a_fixed_option_needs_a_surface_until_it_has_expired() -> None:
     call = option("call", 100.0, "2024-01-03T08:00")
     history = history_of([100.0, 101.0, 102.0, 103.0, 0.0], [0.5, np.nan, 0.5, np.nan, np.nan])
     start, end = priced_rows(history, book_of(call, long=[1.0]))
-    assert_array_equal(start, [True, False, True, False, True])  # on a worthless coin it needs none
+    assert_array_equal(start, [True, False, True, False, False])
     assert_array_equal(end, [True, False, True, True, True])
     marked = replace(history, listed=(call.symbol,), marks=np.array([[5.0], [5.0], [np.nan], [np.nan], [np.nan]]))
-    assert_array_equal(priced_rows(marked, book_of(call, long=[1.0]))[0], [True, True, True, False, True])
+    assert_array_equal(priced_rows(marked, book_of(call, long=[1.0]))[0], [True, True, True, False, False])
 
 
 def test_a_numeraire_without_a_rate_is_a_hole() -> None:
@@ -360,3 +359,72 @@ def test_losses_of_a_book_add_up_over_its_legs() -> None:
         assert_allclose(whole, np.asarray(book.quantity) @ apart, atol=1e-9)
     thin = Book(book.instruments, book.portfolios, sparse.csr_array(np.asarray(book.quantity)))
     assert_allclose(closeout(thin, history, 40, coverage, FREE), closeout(book, history, 40, coverage, FREE), atol=1e-9)
+
+
+def test_the_worst_in_coin_counts_at_the_price_that_the_move_brings() -> None:
+    history = history_of([100.0, 100.0], [0.5] * 2, high=[100.0, 200.0], low=[100.0, 60.0]).valued_in("BTC")
+    book = book_of(PERP, long=[1.0], short=[-1.0])
+    worst = closeout(book, history, 0, Coverage(path="worst", numeraire="BTC"), FREE)[1]
+    assert_allclose(worst, [40 / 60, 100 / 200])
+
+
+def test_what_has_settled_no_longer_swings() -> None:
+    future = Instrument("F", "BTC", "future", expiry="2024-01-02T08:00")
+    history = history_of(
+        [100.0, 100.0, 100.0], [0.5] * 3, carry=0.0, high=[100.0, 101.0, 103.0], low=[100.0, 99.0, 50.0]
+    )
+    worst = closeout(book_of(future, PERP, future=[1, 0], perpetual=[0, 1]), history, 0, Coverage(horizon="2D"), FREE)[
+        1
+    ]
+    assert_allclose(worst, [1.0, 50.0])
+
+
+SESSIONS = Clock("1B")
+
+
+def test_a_scenario_that_comes_true_loses_what_was_said_over_a_weekend_too() -> None:
+    days = np.array(["2024-01-05", "2024-01-08", "2024-01-09"], dtype="datetime64[ns]")
+    surfaces = np.tile(np.array([[[[1.0, 0.0, 0.36, 0.0, 0.0, 0.0, 1.0]]]]), (3, 1, 1, 1))
+    curves = np.tile(np.array([[[[1.0, CARRY, RATE]]]]), (3, 1, 1, 1))
+    spot = np.array([[100.0], [93.0], [110.0]])
+    history = MarketHistory(days, ("BTC",), spot, SESSIONS, surfaces=surfaces, curves=curves, implied="quotes")
+    ends = {"near": "2024-01-08", "far": "2024-03-29T08:00"}
+    held = [
+        option(right, strike, expiry, settlement=settled)
+        for right, strike in (("call", 95.0), ("put", 105.0))
+        for expiry in ends.values()
+        for settled in ("linear", "inverse")
+    ]
+    dated = [
+        Instrument(f"{settled} {name}", "BTC", "future", 50.0, settled, expiry)
+        for name, expiry in ends.items()
+        for settled in ("linear", "inverse")
+    ]
+    listing = (*held, *dated, PERP, COIN)
+    book = Book(listing, tuple(i.symbol for i in listing), np.eye(len(listing)))
+    for numeraire in ("USD", "BTC"):
+        coverage = Coverage(horizon="1B", numeraire=numeraire)
+        counted = history.valued_in(numeraire)
+        for row in (0, 1):
+            move = spot[row + 1] / spot[row] - 1.0
+            state = counted.at(row)
+            alive = np.array([not i.expiry or np.datetime64(i.expiry) > state.time for i in listing])
+            part = Book(tuple(np.array(listing)[alive]), tuple(np.array(book.portfolios)[alive]), np.eye(alive.sum()))
+            told = Scenarios(move[None, :], np.zeros((1, 1)), ("it",))
+            said = book_pnl(part, state, told, state.years_ahead(coverage))[:, 0]
+            assert_allclose(-closeout(part, counted, row, coverage, FREE)[0], said, rtol=1e-10, atol=1e-12)
+
+
+def test_a_mark_without_time_value_leaves_the_volatility_to_the_surface() -> None:
+    put = option("put", 75.0, "2024-01-06T08:00")
+    history = history_of([100.0, 100.0], [0.6] * 2, carry=0.0, rate=0.0)
+    listed = replace(history, listed=(put.symbol,), marks=np.zeros((2, 1)))
+    bare = replace(listed, surfaces=None, implied="")
+    told = Scenarios(np.array([[-0.2]]), np.array([[0.5]]), ("fall",), term=VolTerm(least=0.5))
+    book = book_of(put, PERP, short=[-1.0, 0.0], other=[0.0, 1.0])
+    surface, marked = (book_pnl(book, it.at(0), told)[0, 0] for it in (history, listed))
+    assert_allclose(marked, surface)
+    assert np.isfinite(book_pnl(book, bare.at(0), told)).all()
+    below = replace(bare, marks=np.full((2, 1), 0.0), spot=np.array([[60.0], [60.0]]))
+    with pytest.raises(DataError, match="has a mark of 0, outside what any volatility gives"):
+        book_pnl(book, below.at(0), told)

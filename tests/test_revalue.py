@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
-from scipy.special import ndtr
 
 from data import Book, DataError, Floats, Instrument, Listing, MarketHistory, MarketState
 from margin_models.repricing import relative_rates
 from margin_models.revalue import book_pnl, instrument_pnl, option_pnl, pnl_by_underlying
 from margin_models.scenarios import PARALLEL, Scenarios, VolTerm
 from markets import coins_with_options, option_book
+from priced_options import black
 
 SPOT, CARRY, RATE, VOL = {"BTC": 100.0, "ETH": 10.0}, {"BTC": 0.08, "ETH": -0.03}, 0.04, {"BTC": 0.6, "ETH": 0.9}
 NOW = np.datetime64("2024-01-01T00:00", "ns")
@@ -58,14 +58,6 @@ def shocks(size: int = 9, seed: int = 1, **facts: Any) -> Scenarios:
     return Scenarios(spot, vol, tuple(map(str, range(size))), **facts)
 
 
-def black(forward: float, strike: float, deviation: float, call: bool) -> float:
-    sign = 1.0 if call else -1.0
-    if deviation == 0.0:
-        return max(sign * (forward - strike), 0.0)
-    above = np.log(forward / strike) / deviation + deviation / 2
-    return float(sign * (forward * ndtr(sign * above) - strike * ndtr(sign * (above - deviation))))
-
-
 def shocked_volatility(i: Instrument, tenor: float, scenarios: Scenarios, s: int) -> float:
     a, volatility, term = list(SPOT).index(i.underlying), VOL[i.underlying], scenarios.term
     days = tenor * YEAR
@@ -92,8 +84,8 @@ def plain_gain(i: Instrument, scenarios: Scenarios, s: int, elapsed: float) -> f
     tenor = (np.datetime64(i.expiry, "ns") - NOW) / np.timedelta64(1, "D") / i.day_count if i.expiry else 0.0
     left = max(tenor - elapsed, 0.0)
     if i.kind == "future":
-        # The forward of the same date, carry unchanged over the horizon.
-        return float(i.multiplier * np.exp(carry * tenor) * (later * np.exp(shift * left) - spot))
+        # The carry that is left when the horizon ends.
+        return float(i.multiplier * (later * np.exp((carry + shift) * left) - spot * np.exp(carry * tenor)))
     if i.kind != "option":
         return float((i.multiplier if i.settlement == "linear" else i.multiplier / spot) * (later - spot))
     forwards = spot * np.exp(carry * tenor), later * np.exp((carry + shift) * left)

@@ -12,7 +12,7 @@ from data.pricing import black76
 from data.valuation import option_terms, unit_values
 from margin_models import SpanLike, StaticMargin
 from margin_models.base import MarginModel
-from margin_models.contributions import holdings, leave_one_out
+from margin_models.contributions import leave_one_out
 from margin_models.scenario_margin import ScenarioGrid, ScenarioMargin
 from margin_models.scenarios import VolTerm
 from margin_models.span import SpanRules
@@ -49,7 +49,7 @@ def margins(model: MarginModel, book: Book) -> dict[str, float]:
 def by_hand(moves: Floats, vols: Floats, weights: Floats, elapsed: float) -> Floats:
     """Gain of the straddle of the option book in each scenario, by Black-76 on its own."""
     book = option_book(coins().now)
-    held = holdings(book)[book.portfolios.index("straddle")]
+    held = book.dense[book.portfolios.index("straddle")]
     pair = Book(book.instruments, ("straddle",), held[None])
     terms = option_terms(pair.listing, coins().now)
     gain = np.zeros(len(moves))
@@ -160,8 +160,8 @@ def test_contributions_are_marginal_margins(apart: bool) -> None:
     parts = model.contributions(coins(), book)
     for name in ("covered call", "risk reversal", "short coin call", "volatility pair"):
         p = book.portfolios.index(name)
-        for n in np.flatnonzero(holdings(book)[p]):
-            bump = np.tile(holdings(book)[p], (2, 1))
+        for n in np.flatnonzero(book.dense[p]):
+            bump = np.tile(book.dense[p], (2, 1))
             bump[:, n] *= (1 + 1e-5, 1 - 1e-5)
             up, down = model.margin(coins(), Book(book.instruments, ("up", "down"), bump))
             assert parts[p, n] == pytest.approx((up - down) / 2e-5, rel=1e-5)

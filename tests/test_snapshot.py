@@ -40,8 +40,8 @@ def _full(rows: int = 40) -> MarketHistory:
         funding=np.full_like(spot, -0.0),
         listed=("BTC-PERP",),
         marks=spot[:, :1] * 1.25,
-        curves=np.arange(rows * 18.0).reshape(rows, 3, 2, 3) / 64,
-        surfaces=np.arange(rows * 42.0).reshape(rows, 3, 2, 7) / 128,
+        curves=1.0 + np.arange(rows * 18.0).reshape(rows, 3, 2, 3) / 64,
+        surfaces=1.0 + np.arange(rows * 42.0).reshape(rows, 3, 2, 7) / 128,
         implied="quotes",
         fx={"EUR": 1.0 + np.arange(rows) / 64, "AUD": 0.5 + np.arange(rows) / 64},
         numeraire="EUR",
@@ -116,7 +116,7 @@ def test_no_field_of_a_history_is_forgotten() -> None:
 
 def test_the_hash_of_a_known_history_never_changes() -> None:
     assert snapshot.content_hash(_plain()) == "a477db41cd10eaa642239a6e1ab5179de72c22f45933c1dbcc8791902bbfa51e"
-    assert snapshot.content_hash(_full()) == "03db6f98dbd96864310ca6fed8ae8e1f31d91bae3fb41b4465d848789f1e0c89"
+    assert snapshot.content_hash(_full()) == "7852e7a7609b88819174b3f47535c46448f1da748648c8e554fdcb196b5f97f6"
 
 
 ONE, TWO = np.array([[1.0], [np.nan], [2.0]]), np.array([[1.0], [np.nan], [np.nextafter(2.0, 3.0)]])
@@ -130,9 +130,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "another numeraire": {"numeraire": "BTC"},
     "an instrument": {"listed": ("P",)},
     "marks": {"listed": ("P",), "marks": ONE},
-    "a curve": {"curves": np.zeros((3, 1, 1, 3))},
-    "a surface": {"surfaces": np.zeros((3, 1, 1, 7)), "implied": "quotes"},
-    "a surface from elsewhere": {"surfaces": np.zeros((3, 1, 1, 7)), "implied": "proxy: realised"},
+    "a curve": {"curves": np.ones((3, 1, 1, 3))},
+    "a surface": {"surfaces": np.ones((3, 1, 1, 7)), "implied": "quotes"},
+    "a surface from elsewhere": {"surfaces": np.ones((3, 1, 1, 7)), "implied": "proxy: realised"},
     "a volume": {"volume": ONE},
     "a funding instead of a volume": {"funding": ONE},
     "an empty funding instead of none": {"funding": ONE * np.nan},

@@ -63,7 +63,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], tuple[int, ...]]] = [
     (smile_shapes, (SURFACE[1], POINTS), (3, 23)),
     (smile_shapes, (SURFACE[2], POINTS / 3), (3, 23)),
     (surface_volatilities, (SURFACE, POINTS, TENORS), (23,)),
-    (panel_volatilities, (np.stack([SURFACE, SURFACE[::-1]]), 0.1, 0.3), (2,)),
+    (panel_volatilities, (np.stack([SURFACE, SURFACE[::-1]]), np.full(2, 0.1), 0.3), (2,)),
 ]
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from scipy.special import ndtr
 
 from data import Book, Clock, DataError, Floats, Instrument, Listing, MarketHistory, MarketState
 from data.curves import curves_of_futures, discount, forward_ratio, with_curves
 from data.valuation import notionals, option_terms, prices, sensitivities, unit_values
+from priced_options import black
 
 EXPIRY = "2024-07-01T12:00"
 CALL = Instrument("C", "BTC", "option", expiry=EXPIRY, strike=110.0, right="call")
@@ -35,12 +35,6 @@ def state_of(spot: float = 100.0, **facts: Any) -> MarketState:
     }
     time = pd.date_range("2024-01-01", periods=1).to_numpy().astype("datetime64[ns]")
     return MarketHistory(time, ("BTC",), np.array([[spot]]), **{**terms, **facts}).now
-
-
-def black(forward: float, strike: float, deviation: float, call: bool) -> float:
-    above = np.log(forward / strike) / deviation + deviation / 2
-    sign = 1.0 if call else -1.0
-    return float(sign * (forward * ndtr(sign * above) - strike * ndtr(sign * (above - deviation))))
 
 
 def test_premiums_are_black_on_the_forward_of_the_curve() -> None:

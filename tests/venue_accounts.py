@@ -73,6 +73,11 @@ class Leg:
         return self.units * (self.spot if self.what.kind == "option" else self.forward)
 
     @property
+    def exposure(self) -> float:
+        """USD gained per relative move of spot by what is linear: a coin-settled face gains coin, worth spot."""
+        return self.units * self.spot if self.inverse else self.notional
+
+    @property
     def worth(self) -> float:
         """What one USD at expiry is worth now, of one coin that expiry brings, in USD of now."""
         return self.spot / self.forward if self.inverse else float(np.exp(-self.rate * self.tenor))
@@ -90,13 +95,13 @@ class Leg:
         if self.what.kind == "option":
             moved = self.black(move, volatility)
             return np.asarray(self.units * self.worth * (moved - self.black()))
-        return np.asarray(self.notional * move)
+        return np.asarray(self.exposure * move)
 
     @property
     def delta(self) -> float:
         """Units of the underlying."""
         if self.what.kind != "option":
-            return self.notional / self.spot
+            return self.exposure / self.spot
         call = np.array(self.what.right == "call")
         told = greeks(self.forward, self.strike, self.volatility, self.tenor, call, self.worth)
         return float(self.units * told.delta * self.forward / self.spot)
@@ -212,7 +217,7 @@ def plain_okx(book: Book, row: int) -> Pair:
 def plain_aevo(book: Book, row: int) -> Pair:
     rule, total = aevo_model.PARAMETERS["perpetual"], np.zeros(2)
     for _, mine in each_underlying(book, row):
-        linear = abs(sum(leg.notional for leg in mine if leg.what.kind != "option"))
+        linear = abs(sum(leg.exposure for leg in mine if leg.what.kind != "option"))
         total += np.array([rule.initial, rule.maintenance]) * linear
         for leg in mine:
             if leg.what.kind == "option":

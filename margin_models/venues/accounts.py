@@ -44,17 +44,10 @@ def index_prices(state: MarketState) -> Floats:
     return np.where(state.spot > 0, state.spot, 1.0)
 
 
-def by_underlying(book: Book, unit: Floats, state: MarketState, *, gross: bool = False) -> Floats:
-    """Quantity (unsigned where `gross`) times figure a contract (N,), summed by underlying, (P, A)."""
-    onto = np.zeros((len(unit), len(state.underlyings)))
-    onto[np.arange(len(unit)), book.listing.columns(state.underlyings)] = unit
-    return np.asarray((book.size if gross else book.quantity) @ onto)
-
-
 def bought_and_sold(book: Book, bought: Floats, sold: Floats, state: MarketState) -> tuple[Floats, Floats]:
     """What figures a contract bought (N,), and one sold (N,), come to in each underlying, (P, A) each, >= 0."""
-    long = by_underlying(book, bought, state, gross=True) + by_underlying(book, bought, state)
-    short = by_underlying(book, sold, state, gross=True) - by_underlying(book, sold, state)
+    long = book.by_underlying(bought, state, gross=True) + book.by_underlying(bought, state)
+    short = book.by_underlying(sold, state, gross=True) - book.by_underlying(sold, state)
     return 0.5 * np.maximum(long, 0.0), 0.5 * np.maximum(short, 0.0)
 
 
@@ -98,10 +91,9 @@ def perpetual_positions(book: Book, state: MarketState) -> PerpetualPositions:
     """The positions of every portfolio; DataError where something held has no price."""
     dollars = in_dollars(state)
     linear = np.where(book.listing.option, 0.0, notionals(book.listing, dollars))
-    linear = book.known(linear, state)
-    net = by_underlying(book, linear, state)
+    net = book.by_underlying(linear, state)
     # What rounding leaves of a hedge is no position: some venues charge for having one at all.
-    net = np.where(np.abs(net) > _ROUNDING * by_underlying(book, linear, state, gross=True), net, 0.0)
+    net = np.where(np.abs(net) > _ROUNDING * book.by_underlying(linear, state, gross=True), net, 0.0)
     portfolio, column = np.nonzero(net)
     notional = net[portfolio, column]
     if book.listing.option.any():

@@ -10,7 +10,6 @@ from data import Book, Floats, Listing, MarketHistory, MarketState, ParameterErr
 from data.valuation import prices, sensitivities
 from margin_models.base import MarginModel, Requirement
 from margin_models.revalue import instrument_pnl
-from margin_models.scan import priced
 from margin_models.scenarios import Scenarios, VolTerm
 from margin_models.venues import deribit
 from margin_models.venues.accounts import account_size, in_dollars, index_prices, requirement, worst_of
@@ -130,11 +129,12 @@ def unit_gains(book: Book, state: MarketState, rules: list[deribit.PairRules], p
         own = np.array([other == term for other in terms])[column]
         unit[own] = instrument_pnl(listing, in_dollars(state), replace(scenarios, term=term))[own]
     index = index_prices(state)[column]
-    unit, move = priced(book, unit, state), scenarios.spot.T[column]
+    unit, move = book.known(unit, state), scenarios.spot.T[column]
     coin = listing.inverse
     unit[coin] = _in_coin(
         unit[coin], move[coin], index[coin], price[coin], listing.multiplier[coin], listing.option[coin]
     )
+    unit[state.spot[column] == 0] = 0.0  # nothing moves what is written on a worthless coin
     return unit
 
 
@@ -144,9 +144,8 @@ def _in_coin(
     """USD gains (M, S) of coin-settled contracts in coin, (M, S): an option's mark is itself in coin, and a future's
     face is worth face over the future's own price; all else (M,), moves (M, S).
     """
-    own = np.where(option | ~(price > 0), index, price)
     value = np.where(option, np.nan_to_num(price) * multiplier, 0.0)[:, None]
-    return (gain + value) / (own[:, None] * (1.0 + move)) - value / own[:, None]
+    return (gain + value) / (index[:, None] * (1.0 + move)) - value / index[:, None]
 
 
 def _scenarios(rules: list[deribit.PairRules]) -> Scenarios:
@@ -175,7 +174,7 @@ def _names(rules: list[deribit.PairRules]) -> tuple[str, ...]:
 def _deltas(book: Book, state: MarketState, price: Floats) -> Floats:
     """Coins of delta of one contract, (N,): USD gained per relative move over the price of what moves."""
     spot = index_prices(state)[book.listing.columns(state.underlyings)]
-    moving = np.where(book.listing.option | ~(price > 0), spot, price)
+    moving = np.where(book.listing.option | book.listing.inverse | ~(price > 0), spot, price)
     return np.asarray(book.known(sensitivities(book.listing, state), state) / moving)
 
 

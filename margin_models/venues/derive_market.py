@@ -7,7 +7,6 @@ import numpy as np
 from data import Book, Floats, MarketState
 from data.curves import discount
 from data.valuation import OptionTerms, notionals, option_terms, unit_values
-from margin_models.contributions import holdings
 from margin_models.venues.accounts import in_dollars
 from margin_models.venues.derive_feeds import YEAR_SECONDS, Expiries, Options
 
@@ -39,7 +38,7 @@ def currency_books(book: Book, state: MarketState) -> dict[str, CurrencyBook]:
     held = terms.only(np.isfinite(terms.volatility) & carried[terms.at])
     column = listing.columns(state.underlyings)
     worth = book.known(notionals(listing, dollars), state)
-    quantity = holdings(book)
+    quantity = book.dense
     spot_kind = np.array([instrument.kind == "spot" for instrument in book.instruments])
     books = {}
     for a, name in enumerate(state.underlyings):
