@@ -55,6 +55,10 @@ class Book:
     listing: Listing = field(default=UNLISTED, repr=False)
 
     def __post_init__(self) -> None:
+        given: object = self.quantity
+        if isinstance(given, list | tuple):
+            object.__setattr__(self, "quantity", np.array(given, dtype=np.float64))
+        object.__setattr__(self, "portfolios", tuple(self.portfolios))
         _list_instruments(self)
         shape = (len(self.portfolios), len(self.instruments))
         if self.quantity.shape != shape:

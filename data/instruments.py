@@ -47,6 +47,8 @@ class Instrument:
     day_count: float = DAYS_A_YEAR
 
     def __post_init__(self) -> None:
+        if not self.symbol or not self.underlying:
+            raise DataError(f"an instrument needs a symbol and an underlying, got {self!r}")
         if self.kind not in KINDS:
             raise DataError(f"{self.symbol}: kind must be one of {KINDS}, got {self.kind!r}")
         if self.settlement not in ("linear", "inverse") or (self.kind == "spot" and self.settlement == "inverse"):
@@ -58,10 +60,16 @@ class Instrument:
             raise DataError(f"{self.symbol}: a future or option, and nothing else, has an expiry; got {self.expiry!r}")
         self._check_option()
         if self.expiry is not None:
-            try:
-                np.datetime64(self.expiry)
-            except ValueError as error:
-                raise DataError(f"{self.symbol}: expiry must be an ISO instant, got {self.expiry!r}") from error
+            self._check_expiry(self.expiry)
+
+    def _check_expiry(self, expiry: object) -> None:
+        wrong = f"{self.symbol}: expiry must be an ISO instant in UTC, without a zone, got {expiry!r}"
+        if not isinstance(expiry, str) or expiry.endswith("Z") or "+" in expiry:
+            raise DataError(wrong)
+        try:
+            np.datetime64(expiry)
+        except ValueError as error:
+            raise DataError(wrong) from error
 
     def _check_option(self) -> None:
         if self.kind != "option":
@@ -69,7 +77,7 @@ class Instrument:
                 raise DataError(f"{self.symbol}: a {self.kind} has no strike and no right")
         elif self.right not in ("call", "put"):
             raise DataError(f"{self.symbol}: right must be 'call' or 'put', got {self.right!r}")
-        elif self.strike is None or not (np.isfinite(self.strike) and self.strike > 0):
+        elif not isinstance(self.strike, int | float | np.number) or not (np.isfinite(self.strike) and self.strike > 0):
             raise DataError(f"{self.symbol}: strike must be > 0, got {self.strike}")
 
 

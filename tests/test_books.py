@@ -81,7 +81,7 @@ def test_a_dated_future_trades_at_its_mark_and_is_never_priced_at_spot() -> None
     listed = MarketHistory(history.time, ("BTC",), history.spot, history.clock, listed=("BTC-JUN",), marks=marks)
     assert_allclose(book.exposure(listed.rows(0, 1).now), [[110.0]])
     assert_allclose(lost(book, listed, Coverage()), 15.0)
-    with pytest.raises(DataError, match="expiry must be an ISO instant, got 'soon'"):
+    with pytest.raises(DataError, match="expiry must be an ISO instant in UTC, without a zone, got 'soon'"):
         Instrument("BTC-JUN", "BTC", "future", expiry="soon")
 
 

@@ -110,6 +110,9 @@ def test_where_the_coin_is_worthless_a_put_is_worth_its_strike() -> None:
         ({"expiry": None}, "a future or option, and nothing else, has an expiry"),
         ({"kind": "future"}, "a future has no strike"),
         ({"day_count": 0.0}, "day_count must be > 0"),
+        ({"strike": "110"}, "strike must be > 0, got 110"),
+        ({"expiry": "2024-07-01T12:00+00:00"}, "without a zone"),
+        ({"symbol": ""}, "needs a symbol"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(facts: dict[str, Any], why: str) -> None:
