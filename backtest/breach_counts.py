@@ -97,14 +97,14 @@ def rejected_by_bunching(n: int, rate: float, true_rate: float, size: float) -> 
     number of runs they form, and whether a run touches either end: all that the transition counts depend on.
     """
     alone, together = 0.0, 0.0
-    for breaches, n00, n01, n10, n11, likely in _bunchings(n, min(true_rate, 1.0)):
+    for breaches, n00, n01, n10, n11, likely in bunchings(n, min(true_rate, 1.0)):
         ratio = independence_ratio(n00, n01, n10, n11)
         alone += float(likely[ratio > chdtri(1, size)].sum())
         together += float(likely[ratio + pof_ratio(breaches, n, rate) > chdtri(2, size)].sum())
     return alone, together
 
 
-def _bunchings(n: int, rate: float) -> Iterator[tuple[Counts, Counts, Counts, Counts, Counts, Floats]]:
+def bunchings(n: int, rate: float) -> Iterator[tuple[Counts, Counts, Counts, Counts, Counts, Floats]]:
     """Breaches, transition counts and probability of all likely sequences, one batch a way to begin and end."""
     breaches, runs = _likely_runs(n, rate)
     each = xlogy(breaches, rate) + xlog1py(n - breaches, -rate)

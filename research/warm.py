@@ -4,6 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from backtest import compare, option_books, standard_books
+from backtest.hit_battery import battery
 from backtest.replay import outcomes
 from data import Book, Coverage
 from data.pricing import greeks, implied_deviation, reprice
@@ -39,6 +40,7 @@ def warm() -> None:
     assert np.isfinite(told.to_frame()["mean_margin"]).all()
     warm_pricing()
     warm_options()
+    warm_tests()
 
 
 def warm_pricing() -> None:
@@ -60,6 +62,14 @@ def warm_options() -> None:
     thin = Book(book.instruments, book.portfolios, sparse.csr_array(book.quantity))
     assert np.allclose(model.margin(history, thin), model.margin(history, book))
     assert np.isfinite(history.implied_changes(Coverage(0.9))).all()
+
+
+def warm_tests() -> None:
+    """The coverage tests of a few breaches, margins moving."""
+    rng = np.random.default_rng(1)
+    margins = 1.0 + 0.1 * rng.random((300, 2))
+    told = battery(rng.random((300, 2)) < 0.05, margins, 0.05)
+    assert np.isfinite(told.to_frame()["statistic"]).all()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 
 from golden_cases import Case
 from golden_comparative import FAMILIES as COMPARATIVE
+from golden_dependence import FAMILIES as DEPENDENCE
 from golden_derive import FAMILIES as DERIVE
 from golden_families import STATISTICS
 from golden_hits import FAMILIES as HITS
@@ -16,6 +17,7 @@ SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {
     **STATISTICS,
     **COMPARATIVE,
     **PRICING,
+    **DEPENDENCE,
     **DERIVE,
     **VENUES,
     **LAWS,
