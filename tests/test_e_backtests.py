@@ -1,0 +1,153 @@
+"""Does evidence stay small under a true model however long one looks, and grow under a false one?"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backtest.e_backtests import EvidenceMonitor, evidence_path, quantile_evidence, shortfall_evidence
+from backtest.stakes import Constant, Gree, Grel, Stake
+from data import Floats, ParameterError
+from data.laws import unit_tail
+
+RATE = 0.05
+VAR, ES = unit_tail(1.0 - RATE)
+STAKES: list[Stake] = [Constant(0.01), Constant(0.2), Gree(), Gree(0.1), Grel()]
+
+
+def normal(rows: int, books: int, seed: int = 3) -> Floats:
+    return np.random.default_rng(seed).standard_normal((rows, books))
+
+
+def test_e_values_average_to_one_where_the_forecast_is_true() -> None:
+    loss = normal(1_000_000, 1)[:, 0]
+    assert quantile_evidence(loss, VAR, RATE).mean() == pytest.approx(1.0, abs=0.02)
+    assert shortfall_evidence(loss, VAR, ES, RATE).mean() == pytest.approx(1.0, abs=0.02)
+    assert shortfall_evidence(loss, VAR, 0.9 * ES, RATE).mean() > 1.5
+
+
+@pytest.mark.parametrize("of_shortfall", [False, True])
+@pytest.mark.parametrize("stake", STAKES, ids=repr)
+def test_evidence_is_valid_at_any_time(stake: Stake, of_shortfall: bool) -> None:
+    books = 400 if isinstance(stake, Grel) else 4_000
+    path = evidence_path(normal(300, books), VAR, RATE, es=ES if of_shortfall else None, stake=stake)
+    for alpha in (0.5, 0.2, 0.1, 0.05):
+        error = math.sqrt(alpha * (1 - alpha) / books)
+        assert (path.highest >= 1.0 / alpha).mean() <= alpha + 3 * error
+
+
+@pytest.mark.parametrize("stake", [Gree(), Grel()], ids=repr)
+def test_a_false_model_is_found(stake: Stake) -> None:
+    loss = 1.5 * normal(750, 20)
+    path = evidence_path(loss, VAR, RATE, es=ES, stake=stake)
+    assert (path.highest >= 10.0).mean() > 0.8
+    day = path.first_day(10.0)
+    found = day > 0
+    reached = path.capital[day[found] - 1, np.flatnonzero(found)]
+    assert (reached >= 10.0).all()
+    assert (path.first_day(2.0)[found] <= day[found]).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(STAKES), st.booleans(), st.integers(1, 80))
+def test_the_monitor_tells_what_the_path_tells(seed: int, stake: Stake, of_shortfall: bool, cut: int) -> None:
+    rng = np.random.default_rng(seed)
+    scale = rng.uniform(0.5, 2.0, 120)
+    loss, var, es = 1.4 * scale * rng.standard_normal(120), VAR * scale, ES * scale
+    loss[rng.random(120) < 0.05] = np.nan
+    path = evidence_path(loss, var, RATE, es=es if of_shortfall else None, stake=stake)
+    monitor = EvidenceMonitor(RATE, stake)
+    for day in range(120):
+        told = monitor.update(float(loss[day]), float(var[day]), float(es[day]) if of_shortfall else None)
+        assert told == pytest.approx(float(path.capital[day]), rel=1e-9)
+        if day == cut:  # a night: only what JSON can carry survives it
+            monitor = EvidenceMonitor(RATE, stake).resume(json.loads(json.dumps(monitor.state(), allow_nan=False)))
+    assert monitor.highest == pytest.approx(float(path.highest), rel=1e-9)
+    assert monitor.crossed == {level: int(path.first_day(level)) or None for level in (2.0, 5.0, 10.0)}
+
+
+@pytest.mark.parametrize("stake", STAKES, ids=repr)
+def test_today_stakes_only_on_yesterday(stake: Stake) -> None:
+    loss = normal(200, 1)[:, 0]
+    other = loss.copy()
+    other[100:] *= -3.0
+    one, two = (evidence_path(side, VAR, RATE, es=ES, stake=stake) for side in (loss, other))
+    np.testing.assert_array_equal(one.stake[:101], two.stake[:101])
+    if not isinstance(stake, Constant):
+        assert one.stake[0] == 0.0
+        assert (one.stake != two.stake).any()
+
+
+def test_grel_tells_the_past_by_todays_forecast() -> None:
+    rng = np.random.default_rng(11)
+    loss, var = 1.5 * rng.standard_normal(60), rng.uniform(0.5, 1.5, 60)
+    es, capital = 1.4 * var, 1.0
+    for day in range(60):
+        share = 0.0
+        if day:
+            again = np.maximum(loss[:day] - var[day], 0.0) / (RATE * (es[day] - var[day])) - 1.0
+            share = min(max(again.sum() / (again**2).sum(), 0.0), 0.5)
+        capital *= 1.0 - share + share * float(shortfall_evidence(loss[day], var[day], es[day], RATE))
+    assert evidence_path(loss, var, RATE, es=es, stake=Grel()).capital[-1] == pytest.approx(capital, rel=1e-10)
+
+
+def test_portfolios_bet_alone() -> None:
+    loss = 1.3 * normal(150, 3)
+    for stake in STAKES:
+        together = evidence_path(loss, VAR, RATE, es=ES, stake=stake).capital
+        for p in range(3):
+            np.testing.assert_allclose(together[:, p], evidence_path(loss[:, p], VAR, RATE, es=ES, stake=stake).capital)
+
+
+def test_a_hundred_thousand_days_and_none() -> None:
+    path = evidence_path(3.0 * normal(100_000, 1)[:, 0], VAR, RATE, es=ES)
+    assert np.isfinite(path.capital).all()
+    assert int(path.first_day(10.0)) > 0
+    assert evidence_path(np.empty(0), 1.0, RATE).highest == 1.0
+    assert evidence_path(np.full(5, np.nan), 1.0, RATE).capital == pytest.approx(np.ones(5))
+
+
+def test_a_monitor_names_the_day_and_does_not_forget_it() -> None:
+    monitor = EvidenceMonitor(RATE, Constant(0.3))
+    for stamp, loss in (("2024-03-01", 0.0), ("2024-03-02", 9.0), ("2024-03-03", 0.0), ("2024-03-04", 9.0)):
+        monitor.update(loss, 1.0, stamp=stamp)
+    assert monitor.crossed == {2.0: "2024-03-02", 5.0: "2024-03-04", 10.0: "2024-03-04"}
+    assert monitor.highest >= monitor.evidence
+
+
+def test_a_monitor_does_not_overflow() -> None:
+    monitor = EvidenceMonitor(RATE, Constant(0.9))
+    for _ in range(400):
+        monitor.update(9.0, 1.0)
+    assert math.isinf(monitor.evidence)
+    assert math.isfinite(monitor.state()["log_capital"])
+
+
+def test_bad_input_is_refused_and_changes_nothing() -> None:
+    monitor = EvidenceMonitor(RATE)
+    before = monitor.state()
+    for loss, var, es in (
+        (2.0, 1.0, 0.5),
+        (2.0, 1.0, 1.0),
+        (1.0, math.nan, None),
+        (1.0, 1.0, math.nan),
+        (math.inf, 1.0, None),
+    ):
+        with pytest.raises(ParameterError):
+            monitor.update(loss, var, es)
+    assert monitor.state() == before
+    assert monitor.update(0.5, 1.0, 1.0) == 1.0  # nothing can be bet, and nothing is lost
+    for wrong in ({}, {**before, "crossed": [[3.0, None]]}, {**before, "past": {"day": 3}}, {**before, "days": "no"}):
+        with pytest.raises(ParameterError):
+            monitor.resume(wrong)
+    monitor.update(0.5, 1.0)
+    with pytest.raises(ParameterError, match="Grel needs"):
+        EvidenceMonitor(RATE, Grel()).resume(monitor.state())
+    for call in (lambda: Constant(1.0), lambda: Gree(-0.1), lambda: Grel(1.0), lambda: EvidenceMonitor(1.0)):
+        with pytest.raises(ParameterError):
+            call()
+    with pytest.raises(ParameterError, match="thresholds"):
+        EvidenceMonitor(RATE, thresholds=(1.0,))
