@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from backtest.bootstrap import interval
 from backtest.closeout import LiquidationCost
+from backtest.loss_comparison import LossComparison, compare_losses
 from backtest.portfolios import Books, default_books
 from backtest.replay import Replay, outcomes, replay
 from backtest.scores import Judgement, Scorecard, by_book, judge
@@ -66,12 +67,35 @@ class Comparison:
             rows[name] = (ratio, *interval(ratio * paired / middle))
         return pd.DataFrame.from_dict(rows, orient="index", columns=["ratio", "ratio_low", "ratio_high"])
 
+    @cached_property
+    def losses(self) -> LossComparison:
+        """The ranked models held against each other: model confidence set, superior ability, Diebold-Mariano."""
+        return compare_losses(self)
+
+    def confidence_set(self) -> tuple[str, ...]:
+        """Models that can still be the best at equal coverage, when chance is allowed for; see `losses`."""
+        return self.losses.included
+
     def to_frame(self) -> pd.DataFrame:
-        """One row a model, one column a score; the least margin at equal coverage first, unranked models last."""
+        """One row a model, one column a score; the least margin at equal coverage first, unranked models last.
+
+        `set_p` is a model's p-value in the model confidence set and `in_set` whether it is in, `dm_p` and `spa_p` are
+        those of `losses`; all are missing for models that are not ranked, and for all where nothing can be tested.
+        """
         table = pd.DataFrame.from_dict({name: asdict(card) for name, card in self.scores.items()}, orient="index")
         table = table.join(self.against_best.rename(columns=lambda c: f"equal_{c}"))
+        table = table.join(self._tested())
         table["ranked"] = ~table.index.isin(self.unranked)
         return table.sort_values(["ranked", "equal_margin"], ascending=[False, True]).rename_axis("model")
+
+    def _tested(self) -> pd.DataFrame:
+        """The columns of `to_frame` that compare losses."""
+        told = self.losses.to_frame()[["mean_loss", "dm_p", "set_p", "in_set", "spa_p"]]
+        told = told.astype({"in_set": object}).rename(columns={"mean_loss": "equal_pinball"})
+        if not self.losses.testable:
+            told[["dm_p", "set_p", "spa_p"]], told["in_set"] = np.nan, None
+        every = told.reindex(list(self.replays))
+        return every.assign(in_set=every["in_set"].where(every["in_set"].notna(), None))
 
     def summary(self) -> pd.DataFrame:
         """The columns a person reads first, in percent of gross notional where they are margins."""
@@ -90,6 +114,9 @@ class Comparison:
         shown.insert(3, "over the best", table["equal_ratio"])
         shown["peak to trough"] = table["peak_to_trough"]
         shown["books rejected, %"] = 100.0 * table["books_rejected"]
+        shown["at 5 % false discoveries, %"] = 100.0 * table["books_discovered"]
+        shown.insert(4, "in the confidence set", table["in_set"].map({True: "yes", False: "no"}).fillna("-"))
+        shown.insert(5, "p", table["set_p"])
         return shown
 
     def by_book(self, model: str) -> pd.DataFrame:

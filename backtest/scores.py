@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from backtest.bootstrap import block_draws, block_length, interval
 from backtest.coverage_tests import kupiec
+from backtest.date_losses import date_losses
 from backtest.equal_coverage import FLOOR, EqualCoverage, at_equal_coverage, mean_or_nan, scaled_margin_draws
+from backtest.false_discoveries import RATE, q_values
 from backtest.kernels import Tally, tally
 from backtest.replay import Replay
 from data import Floats
@@ -30,6 +32,7 @@ class Scorecard:
     breaches : losses above margin on those trials, all books together.
     breaches_expected : what the level allows a book on those trials.
     books_rejected : share of books whose breaches an exact Kupiec test at 5 % rejects.
+    books_discovered : share that is left when at most 5 % of those named may be wrong (Benjamini and Yekutieli).
     mean_margin : mean initial margin; `capital_efficiency` is its inverse, notional carried per unit of capital.
     equal_margin, equal_low, equal_high : mean margin at equal coverage (walk-forward), the ranking, with a 95 %
         interval.
@@ -50,6 +53,7 @@ class Scorecard:
     breaches: float
     breaches_expected: float
     books_rejected: float
+    books_discovered: float
     mean_margin: float
     capital_efficiency: float
     equal_margin: float
@@ -113,7 +117,10 @@ def dates_drawn(replay: Replay) -> NDArray[np.int64]:
 
 
 def by_book(replay: Replay) -> pd.DataFrame:
-    """One row a portfolio: coverage of all decisions, breaches and exact Kupiec p on disjoint trials, margin, loss."""
+    """One row a portfolio: coverage of all decisions, breaches and exact Kupiec p on disjoint trials, margin, loss.
+
+    `kupiec_q` is the smallest false discovery rate at which the book would be named, all of them having been tested.
+    """
     level = replay.coverage.level
     whole = tally(replay.loss, replay.initial, level)
     trial = tally(replay.loss[replay.disjoint], replay.initial[replay.disjoint], level)
@@ -124,6 +131,7 @@ def by_book(replay: Replay) -> pd.DataFrame:
         "breaches": trial.breaches,
         "breaches_expected": trial.count * (1.0 - level),
         "kupiec_p": _kupiec_p(trial, level),
+        "kupiec_q": q_values(_kupiec_p(trial, level)),
         "mean_margin": whole.mean_margin,
         "equal_coverage": _shares(equal.covered),
         "mean_shortfall": whole.mean_shortfall,
@@ -144,10 +152,14 @@ def _kupiec_p(trial: Tally, level: float) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """A scorecard, and the margin at equal coverage on each bootstrap draw of the dates, (B,)."""
+    """A scorecard, the margin at equal coverage on each bootstrap draw of the dates, (B,), and losses by date.
+
+    `by_date` (R,) is the mean pinball loss over books at equal coverage, NaN on dates that have no scale yet.
+    """
 
     card: Scorecard
     drawn: Floats
+    by_date: Floats
 
 
 def score(replay: Replay) -> Scorecard:
@@ -167,6 +179,7 @@ def judge(replay: Replay) -> Judgement:
     margin = mean_or_nan(np.where(live, replay.initial, np.nan))
     bare = live & (replay.initial <= FLOOR) & (replay.loss > FLOOR)
     low, high = interval(_coverage_draws(replay, draws))
+    equal = at_equal_coverage(replay)
     card = Scorecard(
         coverage=1.0 - whole.breaches.sum() / whole.count.sum(),
         coverage_low=low,
@@ -176,10 +189,11 @@ def judge(replay: Replay) -> Judgement:
         trials=float(len(replay.disjoint)),
         breaches=float(trial.breaches.sum()),
         breaches_expected=len(replay.disjoint) * (1.0 - level),
-        books_rejected=mean_or_nan(np.where(np.isfinite(p_value), p_value < 0.05, np.nan)),
+        books_rejected=_share_of_known(p_value < 0.05, p_value),
+        books_discovered=_share_of_known(q_values(p_value) <= RATE, p_value),
         mean_margin=margin,
         capital_efficiency=1.0 / margin if margin > 0 else float("nan"),
-        **_equal_scores(at_equal_coverage(replay), drawn),
+        **_equal_scores(equal, drawn),
         mean_shortfall=mean_or_nan(replay.shortfall),
         peak_shortfall=float(np.nanmax(replay.shortfall)),
         pinball=float((whole.pinball * whole.count)[whole.count > 0].sum() / whole.count.sum()),
@@ -190,7 +204,12 @@ def judge(replay: Replay) -> Judgement:
         decisions=float(len(replay.time)),
         skipped=float(replay.skipped),
     )
-    return Judgement(card, drawn)
+    return Judgement(card, drawn, date_losses(replay, margin=equal.margin))
+
+
+def _share_of_known(chosen: NDArray[np.bool_], by_book: Floats) -> float:
+    """Share of the books that are chosen among those known; NaN where none is known."""
+    return mean_or_nan(np.where(np.isfinite(by_book), chosen, np.nan))
 
 
 def _equal_scores(equal: EqualCoverage, drawn: Floats) -> dict[str, float]:

@@ -25,6 +25,8 @@ from backtest.coverage_tests import (
     kupiec_region,
     traffic_light,
 )
+from backtest.false_discoveries import RATE as FALSE_RATE
+from backtest.model_confidence_set import SIZE as SET_SIZE
 from backtest.replay import Replay
 from data.quality import check
 from data.storage import write_whole
@@ -79,6 +81,8 @@ def render(result: StudyResult, *, command: str, code_version: str, date: str = 
         draws=DRAWS,
         share=SHARE,
         size=SIZE,
+        set_size=SET_SIZE,
+        false_rate=FALSE_RATE,
         low_power=LOW_POWER,
         fair_power=FAIR_POWER,
         notes_shown=_NOTES_SHOWN,
@@ -139,6 +143,7 @@ def _market(n: int, judged: Judged, result: StudyResult) -> dict[str, Any]:
         "facts": list(facts(judged, run)),
         "design": design,
         "ranking": ranking(comparison, table, run),
+        "compared": comparison.losses.sentence,
         "unranked": comparison.unranked,
         "notes": {name: one.notes for name, one in comparison.replays.items() if one.notes},
         "verdicts": {name: coverage_verdict(comparison[name]) for name in ranked},

@@ -10,6 +10,10 @@ from backtest.comparison import Comparison
 from research.study import StudyResult
 
 NOTES_SHOWN = 4  # a market; the report and the JSON hold all
+FALSE_DISCOVERIES = (
+    "rejected (FDR): share of books in % whose breaches a Kupiec test rejects at 5 %, and in brackets the share left "
+    "when at most 5 % of those named may be wrong (Benjamini and Yekutieli 2001)."
+)
 
 
 def headline(comparison: Comparison) -> pd.DataFrame:
@@ -31,17 +35,25 @@ def headline(comparison: Comparison) -> pd.DataFrame:
             "covers": percent("equal_coverage"),
             "x best": [f"{value:.2f}" for value in table["equal_ratio"]],
             "95 % ": span("equal_ratio_low", "equal_ratio_high", 1, 2),
+            "in set (p)": [
+                "-" if kept is None else f"{'yes' if kept else 'no'} ({p:.2f})"
+                for kept, p in zip(table["in_set"], table["set_p"], strict=True)
+            ],
             "charged": percent("mean_margin"),
             "coverage": percent("coverage"),
             "worst 5 %": percent("coverage_worst_twentieth"),
             "breaches": [f"{value / books:.1f}" for value in table["breaches"]],
+            "rejected (FDR)": [
+                f"{100 * each:.0f} ({100 * left:.0f})"
+                for each, left in zip(table["books_rejected"], table["books_discovered"], strict=True)
+            ],
             "shortfall": percent("mean_shortfall", 4),
             "peak": percent("peak_shortfall", 1),
             "peak/trough": [f"{value:.1f}" for value in table["peak_to_trough"]],
         },
         index=[name if ranked else f"({name})" for name, ranked in zip(table.index, table["ranked"], strict=True)],
     )
-    return shown.replace({"nan": "-", "nan..nan": "-"})
+    return shown.replace({"nan": "-", "nan..nan": "-", "nan (nan)": "-"})
 
 
 def text(result: StudyResult) -> str:
@@ -54,10 +66,11 @@ def text(result: StudyResult) -> str:
             f"{judged.market.title}: {len(run.portfolios)} books, {len(run.time)} decisions "
             f"({run.skipped} skipped), {len(run.disjoint)} independent trials, "
             f"{len(run.disjoint) * (1 - coverage.level):.1f} breaches a book expected on these; % of gross notional\n"
-            f"{headline(comparison).to_string()}"
+            f"{headline(comparison).to_string()}\n"
+            f"{comparison.losses.sentence}"
         )
         parts += filter(None, [notes_text(comparison), crises_text(comparison, judged.market.crises)])
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, FALSE_DISCOVERIES])
 
 
 def notes_text(comparison: Comparison) -> str:
@@ -112,11 +125,27 @@ def _jsonable(result: StudyResult) -> dict[str, Any]:
                 "window": plan.window,
                 "refit_every": plan.refit_every,
                 "models": [{"model": name, **_clean(row)} for name, row in frame.to_dict("index").items()],
+                "confidence_set": _confidence_set(judged.comparison),
                 "crises": [_clean(row) for row in judged.comparison.crises(plan.crises).to_dict("records")],
                 "notes": {name: list(run.notes) for name, run in judged.comparison.replays.items() if run.notes},
             }
         )
     return {"study": result.study.name, "markets": markets}
+
+
+def _confidence_set(comparison: Comparison) -> dict[str, Any]:
+    """The tests of `Comparison.losses`; p-values that nothing could be tested for are 1."""
+    told = comparison.losses
+    return {
+        "models": list(told.included) if told.testable else [],
+        "testable": told.testable,
+        "size": told.confidence_set.size,
+        "losses": told.what,
+        "dates": told.dates,
+        "mean_block": told.block,
+        "notes": told.notes,
+        "tests": [_clean(row) for row in told.to_frame().reset_index().to_dict("records")],
+    }
 
 
 def _clean(row: dict[Any, Any]) -> dict[str, Any]:

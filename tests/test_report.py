@@ -368,7 +368,7 @@ def test_a_browser_without_a_network_shows_it_without_a_complaint(tmp_path: Path
     assert "data-owned" not in shown
     drawn = Reader(shown)
     assert len(drawn.attributes("svg")) == len(read().attributes("svg"))
-    sortable = 12 + 9  # columns of the ranking, and of the verdicts
+    sortable = 13 + 9  # columns of the ranking, and of the verdicts
     assert len(drawn.attributes("button")) == 2 * sortable
 
 
