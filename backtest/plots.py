@@ -53,6 +53,27 @@ def plot_margin(run: "Replay", portfolio: str, ax: "Axes | None" = None) -> "Axe
     return ax
 
 
+def plot_break(runs: Sequence["Replay"], portfolio: str, at: str | np.datetime64, ax: "Axes | None" = None) -> "Axes":
+    """One portfolio's margin under several models against what it lost, before and after the instant of a break.
+
+    In percent of gross notional; the legend counts each model's breaches from then on. ParameterError for no run or an
+    unknown portfolio.
+    """
+    if not runs:
+        raise ParameterError("a figure of a break needs one run at least, got none")
+    ax, instant = _axes(ax), np.datetime64(at)
+    for run, color in zip(runs, cycle((INK, ALARM, QUIET, FAINT)), strict=False):
+        table = 100.0 * run.book(portfolio)
+        breaches = int((table["loss"] > table["initial"])[run.time >= instant].sum())
+        ax.plot(table.index, table["initial"], color=color, label=f"{run.model} ({breaches} breaches after the break)")
+    ax.vlines(table.index, 0.0, table["loss"].clip(lower=0.0), color=QUIET, linewidth=0.7, zorder=0, label="loss")
+    when = pd.DatetimeIndex([instant], tz="UTC")
+    ax.vlines(when, 0.0, 1.0, color=FAINT, linestyle="--", transform=ax.get_xaxis_transform(), label="break")
+    ax.set(ylabel="% of gross notional", title=titled(portfolio, runs[0].implied), ylim=(0.0, None))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2, frameon=False, fontsize=8)
+    return ax
+
+
 def plot_frontier(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
     """Mean shortfall against mean margin as each model is scaled; the dot is the margin as charged."""
     ax = _axes(ax, 8.0, 5.0)

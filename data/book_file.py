@@ -14,6 +14,7 @@ from data.books import Book
 from data.chain_market import MONTHS, ChainMarket
 from data.errors import DataError, SourceError
 from data.instruments import Instrument
+from data.sources.csv_rows import read_rows, semicolons
 
 COLUMNS = ("portfolio", "symbol", "quantity")
 PORTFOLIO = "book"  # the name of the one portfolio where a file has no such column
@@ -42,7 +43,7 @@ def read_book(source: str | Path | pd.DataFrame, market: ChainMarket) -> BookFil
     SourceError
         If the file cannot be read.
     DataError
-        If a column or every row is missing, or a row has no portfolio, a symbol that is unknown, expired or
+        If a column or every row is missing, or a row has a field too many, no portfolio, a symbol that is unknown, expired or
         quarantined, or a quantity that is no finite number. A book is never read without one of its rows.
     """
     name, word = ("frame", "row") if isinstance(source, pd.DataFrame) else (Path(source).name, "line")
@@ -88,7 +89,7 @@ def _table(source: str | Path | pd.DataFrame, name: str) -> tuple[pd.DataFrame, 
     else:
         unreadable = (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError)
         try:
-            frame = pd.read_csv(source, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
+            frame = read_rows(source, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
         except unreadable as error:
             raise SourceError(f"{source}: a book must be a CSV file that can be read: {error}") from error
         frame.index += 2
@@ -97,7 +98,7 @@ def _table(source: str | Path | pd.DataFrame, name: str) -> tuple[pd.DataFrame, 
     if missing or not frame.columns.is_unique:
         raise DataError(
             f"{name}: a book has the columns symbol, quantity and, if need be, portfolio, each once; "
-            f"got {list(frame.columns)}"
+            f"got {list(frame.columns)}{semicolons(frame.columns)}"
         )
     unused = [column for column in frame.columns if column not in COLUMNS]
     if "portfolio" not in frame.columns:

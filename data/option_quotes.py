@@ -13,6 +13,7 @@ from data.coverage import DAYS_A_YEAR
 from data.errors import DataError
 from data.history import Floats
 from data.sources.chain_layouts import plain_chain
+from data.sources.csv_rows import read_rows
 
 Bools = NDArray[np.bool_]
 
@@ -96,10 +97,10 @@ def read_chain(source: str | Path | pd.DataFrame, at: str | None = None) -> dict
     Raises
     ------
     DataError
-        If the columns are of no known chain, an underlying is both coin- and dollar-settled, or no row is usable.
+        If the columns are of no known chain, a line has more fields than the header, an underlying is both coin- and dollar-settled, or no row is usable.
     """
     name = "frame" if isinstance(source, pd.DataFrame) else Path(source).name
-    frame = source if isinstance(source, pd.DataFrame) else pd.read_csv(source)
+    frame = source if isinstance(source, pd.DataFrame) else read_rows(source)
     plain = plain_chain(frame.reset_index(drop=True), name)
     plain = plain.assign(row=np.arange(len(plain)))
     if at is not None:

@@ -1,7 +1,8 @@
 """What does each position add to the margin of its portfolio?
 
-All of these sum to the margin. Where the margin is the loss in one scenario, a position adds its own loss there (Euler;
-Tasche 1999, Risk contributions and performance measurement); what no scenario explains goes pro rata.
+Where the margin is the loss in one scenario, a position adds its own loss there (Euler; Tasche 1999, Risk contributions
+and performance measurement); what no scenario explains goes pro rata, so that the parts sum to the margin. Leaving each
+position out works for any model, and what its parts do not sum to belongs to no position alone: it is shared.
 """
 
 import numpy as np
@@ -35,7 +36,7 @@ def completed(parts: Floats, margin: Floats, book: Book) -> Floats:
 
 
 def leave_one_out(model: MarginModel, past: MarketHistory, book: Book) -> Floats:
-    """Margin less the margin without each instrument, completed to sum to the margin, (P, N).
+    """Margin less the margin without each instrument, (P, N), zero for what is not held; `shared_part` is the rest.
 
     For any fitted model; one evaluation an instrument held. Negative for a hedge.
     """
@@ -45,7 +46,20 @@ def leave_one_out(model: MarginModel, past: MarketHistory, book: Book) -> Floats
         without = quantity.copy()
         without[:, n] = 0.0
         parts[:, n] = margin - model.margin(past, Book(book.instruments, book.portfolios, without, book.listing))
-    return completed(parts, margin, book)
+    parts[quantity == 0] = 0.0
+    return parts
+
+
+def shared_part(parts: Floats, margin: Floats) -> Floats:
+    """What of each margin (P,) its parts (P, N) do not sum to, (P,): negative where positions add to each other's risk.
+
+    Two positions that hedge each other ask for less together than apart, so that each alone seems to add too little
+    and the rest is positive.
+
+    >>> shared_part(np.array([[30.0, -10.0]]), np.array([100.0])).tolist()
+    [80.0]
+    """
+    return np.asarray(margin - parts.sum(axis=1))
 
 
 def contributions_frame(book: Book, parts: Floats) -> pd.DataFrame:

@@ -11,11 +11,17 @@ from data.valuation import notionals, option_terms, prices, unit_values
 from margin_models.greeks import contract_greeks
 
 
-def positions_frame(book: Book, state: MarketState, parts: Floats | None = None) -> pd.DataFrame:
+SHARED = "shared"  # the symbol of the row that holds what no position adds alone
+
+
+def positions_frame(
+    book: Book, state: MarketState, parts: Floats | None = None, shared: Floats | None = None
+) -> pd.DataFrame:
     """A row a position held, in USD.
 
     What one contract is, quantity, price per unit and from where, volatility, value, notional, contribution to the
-    initial margin (from `parts` (P, N), NaN without), delta in units of the underlying, vega per point (0.01).
+    initial margin (from `parts` (P, N), NaN without), delta in units of the underlying, vega per point (0.01). With
+    `shared` (P,), each portfolio ends with a row SHARED that has this contribution and no other figure.
     """
     listing, quantity = book.listing, book.dense
     figures = _unit_figures(book, state)
@@ -39,7 +45,17 @@ def positions_frame(book: Book, state: MarketState, parts: Floats | None = None)
         "delta_units": held * (greeks.delta / spot)[n] + 0.0,
         "vega_per_point": held * greeks.vega[n] / 100.0 + 0.0,
     }
-    return pd.DataFrame(table)
+    positions = pd.DataFrame(table)
+    return positions if shared is None else _with_shared(positions, book.portfolios, shared)
+
+
+def _with_shared(positions: pd.DataFrame, portfolios: tuple[str, ...], shared: Floats) -> pd.DataFrame:
+    """The positions of each portfolio, then what they share; texts of that row are blank, other figures NaN."""
+    texts = {"portfolio": portfolios, "symbol": SHARED, "contract": "", "priced_from": "", "contribution": shared + 0.0}
+    rest = pd.DataFrame({name: texts.get(name, np.nan) for name in positions}, index=range(len(portfolios)))
+    order = [*(portfolios.index(name) for name in positions["portfolio"]), *range(len(portfolios))]
+    both = pd.concat([positions, rest], ignore_index=True)
+    return both.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
 
 
 def _unit_figures(book: Book, state: MarketState) -> dict[str, Floats]:

@@ -23,7 +23,7 @@ from data.chain_market import ChainMarket, read_chain_market
 from data.snapshot import content_hash
 from data.valuation import unit_values
 from margin_models import MarginModel, Requirement
-from margin_models.contributions import leave_one_out
+from margin_models.contributions import leave_one_out, shared_part
 from margin_models.greeks import NetGreeks, net_greeks
 from research.position_table import positions_frame
 
@@ -50,7 +50,8 @@ class Priced:
     requirement : initial and maintenance margin, components and what was worst, gross of option value.
     option_value : (P,) what the options held are worth.
     positions : a row a position: what it is, price and from where, value, notional, contribution to the initial
-        margin, delta in units of the underlying, vega in USD per point (0.01) of volatility.
+        margin, delta in units of the underlying, vega in USD per point (0.01) of volatility. Where positions were left
+        out in turn, each portfolio ends with a row "shared": what of the margin they do not sum to.
     split : how contributions were had, "" where they were not.
     greeks : net sensitivities by underlying.
     quality : how well the surfaces of what is held tell their quotes, a row an underlying and expiry.
@@ -147,13 +148,13 @@ def price_book(
         try:
             fitted = _fitted(model, joined, coverage, window)
             asked = fitted.explain(joined.past, book)
-            parts, split = _contributions(fitted, joined.past, book)
+            parts, shared, split = _contributions(fitted, joined.past, book, asked.initial)
         except HistoryError as error:
             if history is not None:
                 raise
             raise HistoryError(f"{model!r} learns from a history, and none was given (--history): {error}") from error
     _refuse_broken(fitted, asked, book)
-    return _told(fitted, coverage, market, book, joined, asked, parts, split, remarks)
+    return _told(fitted, coverage, market, book, joined, asked, positions_frame(book, joined.past.now, parts, shared), split, remarks)
 
 
 def _fitted(model: MarginModel, joined: ChainPast, coverage: Coverage, window: int | None) -> MarginModel:
@@ -165,12 +166,16 @@ def _fitted(model: MarginModel, joined: ChainPast, coverage: Coverage, window: i
     return fresh.fit(joined.past.last(rows + joined.holes), coverage)
 
 
-def _contributions(model: MarginModel, past: MarketHistory, book: Book) -> tuple[Floats | None, str]:
+def _contributions(
+    model: MarginModel, past: MarketHistory, book: Book, margin: Floats
+) -> tuple[Floats | None, Floats | None, str]:
+    """What each position adds (P, N), what none adds alone (P,), where there is such a part, and how these were had."""
     if isinstance(model, _Contributing):
-        return model.contributions(past, book), "each position's loss in what is worst"
+        return model.contributions(past, book), None, "each position's loss in what is worst"
     if int(book.held.sum()) > MOST_LEFT_OUT:
-        return None, ""
-    return leave_one_out(model, past, book), "margin less the margin without the position"
+        return None, None, ""
+    parts = leave_one_out(model, past, book)
+    return parts, shared_part(parts, margin), "margin less the margin without the position; shared: the rest of it"
 
 
 def _refuse_broken(model: MarginModel, asked: Requirement, book: Book) -> None:
@@ -186,7 +191,7 @@ def _told(
     book: Book,
     joined: ChainPast,
     asked: Requirement,
-    parts: Floats | None,
+    positions: pd.DataFrame,
     split: str,
     remarks: tuple[str, ...],
 ) -> Priced:
@@ -201,7 +206,7 @@ def _told(
         state.time,
         asked,
         np.asarray(book.quantity @ options),
-        positions_frame(book, state, parts),
+        positions,
         split,
         net_greeks(book, state),
         market.quality[underlyings].reset_index(drop=True),

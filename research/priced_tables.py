@@ -65,14 +65,14 @@ def _positions(priced: Priced) -> str:
             "portfolio": table["portfolio"],
             "symbol": table["symbol"],
             "contract": table["contract"],
-            "quantity": [f"{value:,g}" for value in table["quantity"]],
+            "quantity": ["" if math.isnan(value) else f"{value:,g}" for value in table["quantity"]],
             "price": _money(table["price"]),
             "from": table["priced_from"],
             "vol %": ["" if math.isnan(value) else f"{100 * value:.1f}" for value in table["volatility"]],
             "value": _money(table["value"]),
             "notional": _money(table["notional"]),
             "contribution": _money(table["contribution"]),
-            "delta": [f"{value:,.4f}" for value in table["delta_units"]],
+            "delta": ["-" if math.isnan(value) else f"{value:,.4f}" for value in table["delta_units"]],
             "vega": _money(table["vega_per_point"]),
         }
     )

@@ -109,7 +109,8 @@ def test_a_blank_line_does_not_move_the_place(market: ChainMarket, tmp_path: Pat
     [
         ("symbol,quantity\n", "at least one position, got none"),
         ("symbol,quantity\n,\n,\n", "at least one position, got none"),
-        ("symbol;quantity\nBTC;1\n", "a book has the columns symbol, quantity"),
+        ("symbol;quantity\nBTC;1\n", "a book has the columns symbol, quantity.*separated by semicolons?"),
+        ("symbol;quantity\nBTC;1,5\n", "line 2: 1 fields.* got 2: 'BTC;1,5'; separated by semicolons?"),
         ("symbol,amount\nBTC,1\n", "a book has the columns symbol, quantity"),
         ("symbol,Symbol,quantity\nBTC,BTC,1\n", "each once"),
         ("portfolio,symbol,quantity\n,BTC,1\n", "line 2: the portfolio is blank"),
@@ -118,6 +119,14 @@ def test_a_blank_line_does_not_move_the_place(market: ChainMarket, tmp_path: Pat
 def test_a_book_without_what_it_needs_is_refused(text: str, said: str, market: ChainMarket, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=said):
         read(text, market, tmp_path)
+
+
+@pytest.mark.parametrize("row", ["BTC,1,5", "BTC,1,000", "BTC,1,", "BTC,1,2,3"])
+@pytest.mark.parametrize("before", ["", "BTC,1\n", "\nBTC,2\n"])
+def test_a_field_too_many_is_refused_with_its_line(before: str, row: str, market: ChainMarket, tmp_path: Path) -> None:
+    fields, line = row.count(",") + 1, 2 + before.count("\n")
+    with pytest.raises(DataError, match=rf"book\.csv: line {line}: 2 fields, .* got {fields}: '{row}'$"):
+        read(f"symbol,quantity\n{before}{row}\nBTC,1\n", market, tmp_path)
 
 
 def test_a_file_that_cannot_be_read_is_named(market: ChainMarket, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
-    for command in ("backtest", "compare", "data", "report", "ui", "audit"):
+    for command in ("backtest", "compare", "margin", "data", "statistics", "report", "ui", "audit"):
         assert command in told.stdout
 
 

@@ -1,5 +1,6 @@
 """Is a chain of any venue read right, and what cannot be right named and left out?"""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,25 @@ def test_a_file_and_its_frame_are_read_alike(tmp_path: Path) -> None:
     assert told.symbol.tolist() == expected.symbol.tolist()
     np.testing.assert_array_equal(told.mark, expected.mark)
     np.testing.assert_array_equal(told.expiry, expected.expiry)
+
+
+@pytest.mark.parametrize("name", ["chain.csv", "chain.csv.gz"])
+@pytest.mark.parametrize("surplus", [(1,), (2,), (1, 2, 3)])
+def test_a_field_too_many_shifts_no_column(surplus: tuple[int, ...], name: str, tmp_path: Path) -> None:
+    lines = _chain({"symbol": "PUT", "right": "put"}, {"symbol": "X"}).to_csv(index=False).splitlines()
+    text = "\n".join(f"{line}," if n in surplus else line for n, line in enumerate(lines))
+    if name.endswith(".gz"):
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+    else:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=rf"{name}: line {surplus[0] + 1}: 12 fields, .* got 13: '2026-01-01T00:00:00Z"):
+        read_chain(tmp_path / name)
+
+
+def test_semicolons_are_asked_about(tmp_path: Path) -> None:
+    _chain().to_csv(tmp_path / "chain.csv", index=False, sep=";")
+    with pytest.raises(DataError, match="of no known option chain: .*separated by semicolons?"):
+        read_chain(tmp_path / "chain.csv")
 
 
 def test_a_deribit_snapshot_is_known_by_its_columns() -> None:

@@ -109,6 +109,22 @@ def test_every_named_model_prices_the_book(name: str, market: ChainMarket, histo
     json.loads(told.to_json())
 
 
+def test_a_position_left_out_shows_its_own_figure_and_the_rest_is_a_line_of_its_own(market: ChainMarket) -> None:
+    model = named_model("paradex").make()
+    held = POSITIONS[POSITIONS["portfolio"] != "hedged"]
+    told = price_book(held, market, model)
+    table = told.positions
+    assert table["symbol"].tolist() == [CALL, PUT, "shared", "BTC", "BTC-27MAR26", "BTC-PERPETUAL", "shared"]
+    for place, row in table[table["symbol"] != "shared"].iterrows():
+        others = held[(held["symbol"] != row["symbol"]) | (held["portfolio"] != row["portfolio"])]
+        without = price_book(others, market, model).to_frame()
+        less = told.to_frame().loc[row["portfolio"], "initial"] - without.loc[row["portfolio"], "initial"]
+        assert row["contribution"] == pytest.approx(less, abs=1e-6), place
+    shared = json.loads(told.to_json())["positions"][2]
+    assert (shared["symbol"], shared["quantity"], shared["value"], shared["contract"]) == ("shared", None, None, "")
+    assert "shared: the rest of it" in str(told)
+
+
 def test_a_linear_position_loses_its_notional_times_the_move(market: ChainMarket) -> None:
     book = pd.DataFrame({"symbol": ["BTC-PERP"], "quantity": [-0.5]})
     model = ScenarioMargin(ScenarioGrid((-0.2, 0.3)), learned=False, elapsed=False)

@@ -12,7 +12,7 @@ from data.pricing import black76
 from data.valuation import option_terms, unit_values
 from margin_models import SpanLike, StaticMargin
 from margin_models.base import MarginModel
-from margin_models.contributions import leave_one_out
+from margin_models.contributions import leave_one_out, shared_part
 from margin_models.scenario_margin import ScenarioGrid, ScenarioMargin
 from margin_models.scenarios import VolTerm
 from margin_models.span import SpanRules
@@ -143,12 +143,12 @@ def test_no_long_option_posts_more_than_its_value(model: MarginModel) -> None:
 @every_model
 def test_what_each_position_adds_sums_to_the_margin(model: MarginModel) -> None:
     book, one = option_book(coins().now), fitted(model)
-    parts = [leave_one_out(one, coins(), book)]
+    margin, left_out = one.margin(coins(), book), leave_one_out(one, coins(), book)
+    assert left_out.shape == book.quantity.shape
+    assert not left_out[book.dense == 0].any()
+    assert_allclose(left_out.sum(axis=1) + shared_part(left_out, margin), margin, rtol=1e-12, atol=1e-9)
     if isinstance(one, ScenarioMargin | SpanLike):
-        parts.append(one.contributions(coins(), book))
-    for part in parts:
-        assert part.shape == book.quantity.shape
-        assert_allclose(part.sum(axis=1), one.margin(coins(), book), rtol=1e-12, atol=1e-9)
+        assert_allclose(one.contributions(coins(), book).sum(axis=1), margin, rtol=1e-12, atol=1e-9)
 
 
 @pytest.mark.parametrize("apart", [False, True])

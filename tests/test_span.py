@@ -12,7 +12,7 @@ from data import Book, Coverage, Floats, HistoryError, Instrument, MarketHistory
 from data.compiled import plain
 from data.valuation import notionals, unit_values
 from margin_models import SpanLike, scan
-from margin_models.contributions import contributions_frame, leave_one_out
+from margin_models.contributions import contributions_frame, leave_one_out, shared_part
 from margin_models.intermonth import MATURITIES, calendar_reach, spread_cost
 from margin_models.kernels.spreads import spread_credit
 from margin_models.span import SpanRules, credit_rates
@@ -230,8 +230,9 @@ def test_contributions_are_the_losses_in_the_worst_scenario() -> None:
 def test_contributions_with_charges_credits_and_a_minimum_still_sum() -> None:
     model, book = fitted(SpanRules(short_option_minimum=0.01)), option_book(coins().now)
     margin = model.margin(coins(), book)
-    for parts in (model.contributions(coins(), book), leave_one_out(model, coins(), book)):
-        assert_allclose(parts.sum(axis=1), margin, rtol=1e-12, atol=1e-9)
+    left_out = leave_one_out(model, coins(), book)
+    for parts, rest in ((model.contributions(coins(), book), 0.0), (left_out, shared_part(left_out, margin))):
+        assert_allclose(parts.sum(axis=1) + rest, margin, rtol=1e-12, atol=1e-9)
         assert not parts[book.portfolios.index("empty")].any()
     assert_allclose(model.contributions(coins(), book)[np.asarray(book.quantity) == 0], 0)
 
@@ -244,8 +245,9 @@ def test_leaving_a_hedge_out_shows_that_it_hedges() -> None:
     second = model.margin(history, Book(AB, ("x",), unit * [[0.0, -0.2]]))[0]
     raw = np.array([whole - second, whole - first])
     assert raw[1] < 0
-    rest = whole - raw.sum()
-    assert_allclose(leave_one_out(model, history, book)[0], raw + rest * np.abs(raw) / np.abs(raw).sum())
+    told = leave_one_out(model, history, book)
+    assert_allclose(told[0], raw)
+    assert_allclose(shared_part(told, np.array([whole])), [whole - raw.sum()])
 
 
 def test_the_net_figure_takes_the_option_value_off() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from data.errors import DataError
+from data.sources.csv_rows import semicolons
 
 _COIN_VENUES = ("deribit", "okex-options")
 _USD_VENUES = ("binance-european-options", "bybit-options")
@@ -118,4 +119,4 @@ def plain_chain(frame: pd.DataFrame, source: str) -> pd.DataFrame:
         if not layout.lacks(frame):
             return layout.plain(frame)
     lacks = "; ".join(f"{layout.name} lacks {layout.lacks(frame)}" for layout in LAYOUTS)
-    raise DataError(f"{source}: the columns are of no known option chain: {lacks}")
+    raise DataError(f"{source}: the columns are of no known option chain: {lacks}{semicolons(frame.columns)}")
