@@ -13,6 +13,7 @@ from data.sources.synthetic import garch_t
 from margin_models import (
     BoostedVolatility,
     CorrelationVaR,
+    DccCovariance,
     EwmaVolatility,
     FilteredHistoricalVaR,
     GarchVolatility,
@@ -27,7 +28,7 @@ def warm() -> None:
     """A small comparison that calls every kernel with the types it meets in earnest."""
     history = garch_t(420, (0.02, 0.03), seed=1).history
     forecasters = (EwmaVolatility(), GarchVolatility(), GarchVolatility(asymmetric=True), BoostedVolatility(trees=2))
-    models = [StaticMargin(), SpanLike(), CorrelationVaR(), HistoricalVaR()]
+    models = [StaticMargin(), SpanLike(), CorrelationVaR(), CorrelationVaR(DccCovariance()), HistoricalVaR()]
     told = compare(
         [*models, *(FilteredHistoricalVaR(forecaster) for forecaster in forecasters)],
         history,

@@ -1,0 +1,123 @@
+"""What would this very book have lost in each past horizon, the recent ones counting more?"""
+
+import numpy as np
+
+from data import Book, Floats, HistoryError, MarketHistory, ParameterError
+from margin_models import operations
+from margin_models.base import MarginModel, Requirement, TailForecast
+from margin_models.covariance import ewma_weights
+from margin_models.historical_law import Places, charged, known_scenarios, lookback_rows, split
+from margin_models.kernels.tails import complete, needed
+from margin_models.revalue import book_pnl
+from margin_models.scenarios import Scenarios
+
+_ROUNDING = 1e-9
+
+
+def effective_observations(weights: Floats) -> float:
+    """How many equal weights say as much as these: (sum w)^2 / sum w^2 (Kish, 1965, Survey Sampling, section 11.7).
+
+    >>> effective_observations(np.ones(250))
+    250.0
+    """
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def at_the_weighted_quantile(losses: Floats, weights: Floats, level: float) -> tuple[Places, Floats]:
+    """Which of (P, S) losses with weights (S,) make each book's quantile: places (P, 2) and shares, which sum to one.
+
+    A loss stands at the weight cumulated up to it times n / (n + 1), with n the effective observations; between two the
+    quantile is linear. With equal weights that is the (n + 1) level order statistic.
+    """
+    size = effective_observations(weights)
+    order = np.argsort(losses, axis=1, kind="stable")
+    stands = np.cumsum(weights[order], axis=1) * (size / (size + 1.0) / weights.sum())
+    upper = np.minimum((stands < level - _ROUNDING).sum(axis=1), losses.shape[1] - 1)
+    ends = np.stack([np.maximum(upper - 1, 0), upper], axis=1)
+    low, high = np.take_along_axis(stands, ends, axis=1).T
+    share = np.clip(np.divide(level - low, high - low, out=np.ones(len(low)), where=high > low), 0.0, 1.0)
+    share = np.where(share > 1.0 - _ROUNDING, 1.0, share)
+    return np.take_along_axis(order, ends, axis=1), np.stack([1.0 - share, share], axis=1)
+
+
+def beyond_the_weighted_quantile(losses: Floats, weights: Floats, quantile: Floats) -> tuple[Places, Floats]:
+    """Places (P, S) and weights, which sum to one, of the losses at or beyond each book's quantile (P,)."""
+    counted = weights * (losses >= quantile[:, None])
+    every = np.broadcast_to(np.arange(losses.shape[1]), losses.shape)
+    return every, counted / counted.sum(axis=1, keepdims=True)
+
+
+def _told(losses: Floats, picks: tuple[Places, Floats]) -> Floats:
+    """The weighted sum of the losses picked, (P,)."""
+    places, weight = picks
+    return np.asarray((np.take_along_axis(losses, places, axis=1) * weight).sum(axis=1))
+
+
+class AgeWeightedVaR(MarginModel):
+    """Historical simulation in which each horizon counts a little less than the one after it.
+
+    Boudoukh, Richardson and Whitelaw (1998), "The best of both worlds", Risk 11. Weights are those of `EwmaCovariance`:
+    a horizon with a hole is left out but still ages the others. Old losses fade instead of dropping out, at the price
+    of fewer effective observations: a decay of 0.98 has 99 at most, one too few in any window for a level of 0.99.
+
+    Parameters
+    ----------
+    decay : weight of a horizon over that of the next, in (0, 1]; 1 is `HistoricalVaR`.
+    lookback : how many of the newest horizon returns to replay; None takes as many rows as the fit window has.
+    shortfall : charge the weighted mean loss at or beyond the quantile rather than the quantile.
+    """
+
+    def __init__(self, decay: float = 0.99, lookback: int | None = None, shortfall: bool = False) -> None:
+        self.decay = decay
+        self.lookback = lookback
+        self.shortfall = shortfall
+
+    def margin(self, past: MarketHistory, book: Book) -> Floats:
+        """The quantile, or the shortfall, where it is a loss, (P,) in the numeraire."""
+        return charged(self.tail(past, book), self.shortfall)
+
+    def tail(self, past: MarketHistory, book: Book) -> TailForecast:
+        """Quantile and expected shortfall; it has no sample, as its losses do not count alike.
+
+        HistoryError where the level needs more effective observations than there are, ParameterError for a decay or a
+        lookback out of range.
+        """
+        scenarios, weights = self._weighted(past)
+        losses = self._losses(past, book, scenarios)
+        var = _told(losses, at_the_weighted_quantile(losses, weights, self.coverage_.level))
+        return TailForecast(var, _told(losses, beyond_the_weighted_quantile(losses, weights, var)))
+
+    def explain(self, past: MarketHistory, book: Book) -> Requirement:
+        """The margin by underlying, and the past horizon that weighs most in it."""
+        scenarios, weights = self._weighted(past)
+        losses = self._losses(past, book, scenarios)
+        told = self.tail(past, book)
+        picks = (
+            beyond_the_weighted_quantile(losses, weights, told.var)
+            if self.shortfall
+            else at_the_weighted_quantile(losses, weights, self.coverage_.level)
+        )
+        return split(book, past, scenarios, self.coverage_, charged(told, self.shortfall), *picks)
+
+    def multiplications(self, past: MarketHistory, book: Book) -> Floats:
+        """Of a revaluation in every past horizon, (P,)."""
+        return operations.scan(book, len(self._weighted(past)[0]))
+
+    def _losses(self, past: MarketHistory, book: Book, scenarios: Scenarios) -> Floats:
+        return -book_pnl(book, past.now, scenarios, past.now.years_ahead(self.coverage_))
+
+    def _weighted(self, past: MarketHistory) -> tuple[Scenarios, Floats]:
+        """Past horizons and their weights, (S,)."""
+        if not 0.0 < self.decay <= 1.0:
+            raise ParameterError(f"decay must lie in (0, 1], got {self.decay}. Typical values: 0.98-0.995.")
+        recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
+        moves, level = recent.returns(self.coverage_), self.coverage_.level
+        scenarios = known_scenarios(moves, recent, self.coverage_, self)
+        weights = ewma_weights(len(moves), self.decay ** (1.0 / past.steps(self.coverage_)))[complete(moves)]
+        size = effective_observations(weights)
+        if level > (size + _ROUNDING) / (size + 1.0):
+            raise HistoryError(
+                f"{self!r}: a {level} quantile needs {needed(level)} effective observations, got {size:.1f} of "
+                f"{len(weights)} horizons: lengthen the lookback or raise the decay"
+            )
+        return scenarios, weights
