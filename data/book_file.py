@@ -43,8 +43,8 @@ def read_book(source: str | Path | pd.DataFrame, market: ChainMarket) -> BookFil
     SourceError
         If the file cannot be read.
     DataError
-        If a column or every row is missing, or a row has a field too many, no portfolio, a symbol that is unknown, expired or
-        quarantined, or a quantity that is no finite number. A book is never read without one of its rows.
+        If a column or every row is missing, or a row has a field too many, no portfolio, a symbol that is unknown,
+        expired or quarantined, or a quantity that is no finite number. A book is never read without one of its rows.
     """
     name, word = ("frame", "row") if isinstance(source, pd.DataFrame) else (Path(source).name, "line")
     table, unused = _table(source, name)

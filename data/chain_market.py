@@ -106,6 +106,14 @@ def _read(path: Path, at: str | None) -> dict[str, OptionQuotes]:
     unreadable = (OSError, EOFError, zlib.error, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError)
     try:
         return read_chain(path, at)
+    except FileNotFoundError as error:
+        from data.sources.samples import SAMPLES
+
+        hint = "; that is a history: use --history" if str(path) in SAMPLES else ""
+        raise SourceError(
+            f"{path}: an option chain must be a CSV file or a sample of a chain ({', '.join(CHAINS)}), "
+            f"and there is no such file{hint}"
+        ) from error
     except unreadable as error:
         raise SourceError(f"{path}: an option chain must be a CSV file that can be read: {error}") from error
 

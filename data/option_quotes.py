@@ -19,6 +19,7 @@ Bools = NDArray[np.bool_]
 
 NOISE = 1e-4  # share of the forward by which a price may pass its bound: a mark and its forward differ in instant
 STALE = np.timedelta64(1, "h")  # a quote older than this, when the chain is taken, is no part of it
+SHOWN = 5  # instants told where none is early enough
 LARGEST_FRACTION = 3.0  # a chain whose median volatility is larger is in percent
 _DAY = np.timedelta64(1, "D") / np.timedelta64(1, "ns")
 _RIGHTS = {"call": True, "c": True, "put": False, "p": False}
@@ -97,7 +98,8 @@ def read_chain(source: str | Path | pd.DataFrame, at: str | None = None) -> dict
     Raises
     ------
     DataError
-        If the columns are of no known chain, a line has more fields than the header, an underlying is both coin- and dollar-settled, or no row is usable.
+        If the columns are of no known chain, a line has more fields than the header, an underlying is both coin- and
+        dollar-settled, every row is later than `at`, or no row is usable.
     """
     name = "frame" if isinstance(source, pd.DataFrame) else Path(source).name
     frame = source if isinstance(source, pd.DataFrame) else read_rows(source)
@@ -106,6 +108,7 @@ def read_chain(source: str | Path | pd.DataFrame, at: str | None = None) -> dict
     if at is not None:
         stamp = pd.Timestamp(at)
         stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
+        _refuse_too_early(plain["time"], stamp, name)
         plain = plain[~(plain["time"] > stamp)]
     homeless = plain["underlying"].isna()
     chain = {
@@ -120,6 +123,17 @@ def read_chain(source: str | Path | pd.DataFrame, at: str | None = None) -> dict
         underlying: replace(quotes, quarantine=pd.concat([quotes.quarantine, lost], ignore_index=True))
         for underlying, quotes in chain.items()
     }
+
+
+def _refuse_too_early(time: pd.Series, at: pd.Timestamp, source: str) -> None:
+    known = time.dropna()
+    if len(known) and (known > at).all():
+        instants = [f"{instant:%Y-%m-%dT%H:%M:%S}" for instant in sorted(known.unique())]
+        more = f" and {len(instants) - SHOWN} later" if len(instants) > SHOWN else ""
+        raise DataError(
+            f"{source}: at least one usable quote is needed, got none as early as {at:%Y-%m-%dT%H:%M:%S}; "
+            f"instants are {', '.join(instants[:SHOWN])}{more} (UTC)"
+        )
 
 
 def _underlying_quotes(underlying: str, rows: pd.DataFrame, source: str) -> OptionQuotes:

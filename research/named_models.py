@@ -1,9 +1,11 @@
-"""Which models can be asked by name for the margin of a book that somebody brings?"""
+"""Which models can be asked by name for the margin of a book that somebody brings, and by whose rules do they ask?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from data import ParameterError
+import pandas as pd
+
+from data import Coverage, ParameterError
 from margin_models import (
     AevoMargin,
     DeribitPortfolioMargin,
@@ -20,7 +22,10 @@ from margin_models import (
     ScenarioGrid,
     ScenarioMargin,
     SpanLike,
+    StaticMargin,
+    venues,
 )
+from margin_models.venues.provenance import Provenance
 
 # Our choice, about a bad day of a coin; what it cannot know of other underlyings is what "learned-grid" is for.
 STATED_GRID = ScenarioGrid(
@@ -61,6 +66,8 @@ VENUES: Mapping[str, NamedModel] = {
     "paradex": NamedModel("Paradex's portfolio margin", ParadexMargin, learns=False),
 }
 NAMED: Mapping[str, NamedModel] = {**OURS, **VENUES}
+LABELS: Mapping[str, str] = {"V": "recomputed", "S": "read", "3P": "third party", "M": "memory"}
+CAVEATS: Mapping[type[MarginModel], str] = {OkxMargin: "published part only: too little for options"}
 
 
 def named_model(name: str) -> NamedModel:
@@ -69,3 +76,61 @@ def named_model(name: str) -> NamedModel:
         every = "; ".join(f"{known} ({one.says})" for known, one in NAMED.items())
         raise ParameterError(f"--model must be one of {every}; got {name!r}")
     return NAMED[name]
+
+
+def asked_of(model: MarginModel, coverage: Coverage) -> str:
+    """What margin is to survive: the coverage, unless the model's rules are stated and so tell nothing of a level.
+
+    >>> asked_of(StaticMargin(), Coverage(0.99, "1D"))
+    'stated rules'
+    """
+    if venue_of(model):
+        return "stated rules, as the venue publishes them"
+    if isinstance(model, ScenarioMargin) and not model.learned:
+        return f"stated rules; options age {coverage.horizon}" if model.elapsed else "stated rules; options do not age"
+    if isinstance(model, StaticMargin):
+        return "stated rules"
+    return f"{100 * coverage.level:g} % of losses over {coverage.horizon}"
+
+
+def venue_of(model: MarginModel) -> str:
+    """The venue whose rules a model follows, as `venues.catalogue` names it; "" for none."""
+    for kind in type(model).__mro__:
+        package, _, module = kind.__module__.rpartition(".")
+        if package == venues.__name__:
+            return module.partition("_")[0]
+    return ""
+
+
+def provenance(model: MarginModel) -> tuple[str, ...]:
+    """How sure the parameter sets of a venue's model are, which formulas are not the venue's own, and what lacks.
+
+    Of the catalogue, those sets whose source is that of a set the model holds; none for a model of ours.
+    """
+    venue = venue_of(model)
+    if not venue:
+        return ()
+    every = venues.catalogue().query("venue == @venue")
+    held = set(_sources(model))
+    source = pd.Series([*zip(every["label"], every["date"], every["source"], strict=True)], index=every.index)
+    sets = every[(every["kind"] == "parameters") & source.isin(held)]
+    doubtful = every[(every["kind"] == "formula") & every["label"].isin(["3P", "M"])]
+    lines = [f"parameter sets of {venue}: {_labelled(sets) or 'none of the catalogue'}"]
+    lines += [f"formulas not confirmed as {venue}'s own: {_labelled(doubtful)}"] if len(doubtful) else []
+    return (*lines, *(said for kind, said in CAVEATS.items() if isinstance(model, kind)))
+
+
+def _sources(model: MarginModel) -> Iterator[tuple[str, str, str]]:
+    """Label, date and source of every fact among the parameters of a model."""
+    for value in model.get_params(deep=False).values():
+        for fact in value.values() if isinstance(value, Mapping) else (value,):
+            source = getattr(fact, "provenance", None)
+            if isinstance(source, Provenance):
+                yield source.label, source.date, source.source
+
+
+def _labelled(rows: pd.DataFrame) -> str:
+    """Names by label, the surest first; what stands before a colon in a name is left off."""
+    names = rows["name"].str.rpartition(": ")[2].map(lambda name: f"'{name}'" if "," in name else name)
+    told = {label: ", ".join(dict.fromkeys(names[rows["label"] == label])) for label in LABELS}
+    return "; ".join(f"[{label}] {LABELS[label]}: {found}" for label, found in told.items() if found)

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from data import Book, Floats, Instrument, MarketState
+from data.chain_market import ChainMarket
+from data.smiles import SurfaceFit
 from data.valuation import notionals, option_terms, prices, unit_values
 from margin_models.greeks import contract_greeks
-
 
 SHARED = "shared"  # the symbol of the row that holds what no position adds alone
 
@@ -51,11 +52,45 @@ def positions_frame(
 
 def _with_shared(positions: pd.DataFrame, portfolios: tuple[str, ...], shared: Floats) -> pd.DataFrame:
     """The positions of each portfolio, then what they share; texts of that row are blank, other figures NaN."""
-    texts = {"portfolio": portfolios, "symbol": SHARED, "contract": "", "priced_from": "", "contribution": shared + 0.0}
-    rest = pd.DataFrame({name: texts.get(name, np.nan) for name in positions}, index=range(len(portfolios)))
+    told: dict[Any, Any] = {
+        "portfolio": portfolios,
+        "symbol": SHARED,
+        "contract": "",
+        "priced_from": "",
+        "contribution": shared + 0.0,
+    }
+    rest = pd.DataFrame({name: told.get(name, np.nan) for name in positions}, index=range(len(portfolios)))
     order = [*(portfolios.index(name) for name in positions["portfolio"]), *range(len(portfolios))]
     both = pd.concat([positions, rest], ignore_index=True)
     return both.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+
+
+def surface_doubts(book: Book, market: ChainMarket) -> tuple[str, ...]:
+    """What to mind about the surface or curve of what is held: a remark a reason, after the symbols it is about."""
+    told: dict[str, list[str]] = {}
+    for one, held in zip(book.instruments, book.held, strict=True):
+        if held and one.expiry is not None and one.underlying in market.fits:
+            told.setdefault(_doubt(one, market.fits[one.underlying]), []).append(one.symbol)
+    return tuple(f"{', '.join(symbols)}: {doubt}" for doubt, symbols in told.items() if doubt)
+
+
+def _doubt(instrument: Instrument, fit: SurfaceFit) -> str:
+    """Why a dated contract is priced less surely than by an SVI smile of its own expiry, "" where it is not."""
+    expiry, quoted, fitted = np.datetime64(str(instrument.expiry), "ns"), fit.report["expiry"], fit.expiries
+    day, last = str(expiry)[:10], str(quoted.max())[:10]
+    if expiry > quoted.max():
+        return f"expires {day}, beyond the last quoted expiry, {last}: priced as if the market went on as there"
+    if instrument.kind != "option":
+        return ""
+    forms = fit.report.loc[quoted == expiry, "form"]
+    form = str(forms.iloc[0]) if len(forms) else "not quoted"
+    if form in ("left out", "not quoted"):
+        beside = [*fitted[fitted < expiry][-1:], *fitted[fitted > expiry][:1]]
+        return f"expiry {day} is {form}: volatility is read from {' and '.join(str(other)[:10] for other in beside)}"
+    return {
+        "flat": f"expiry {day} has a flat smile: one volatility for every strike",
+        "cubic": f"expiry {day} is fitted by a cubic, not by SVI",
+    }.get(form, "")
 
 
 def _unit_figures(book: Book, state: MarketState) -> dict[str, Floats]:

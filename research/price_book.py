@@ -25,7 +25,8 @@ from data.valuation import unit_values
 from margin_models import MarginModel, Requirement
 from margin_models.contributions import leave_one_out, shared_part
 from margin_models.greeks import NetGreeks, net_greeks
-from research.position_table import positions_frame
+from research.named_models import provenance
+from research.position_table import positions_frame, surface_doubts
 
 COVERAGE = Coverage(0.99, "1D")
 HORIZONS = 500  # about how many a fit sees where no window is asked for
@@ -56,7 +57,8 @@ class Priced:
     greeks : net sensitivities by underlying.
     quality : how well the surfaces of what is held tell their quotes, a row an underlying and expiry.
     quarantine : quotes of the chain that were left out.
-    remarks : what was guessed, summed, moved or left out on the way.
+    remarks : what was guessed, summed, moved, extended or left out on the way.
+    provenance : for a venue's model, how sure its parameters and formulas are, and what is not in it.
     data_hash : content hash of the market the model saw.
     """
 
@@ -71,6 +73,7 @@ class Priced:
     quality: pd.DataFrame
     quarantine: pd.DataFrame
     remarks: tuple[str, ...] = ()
+    provenance: tuple[str, ...] = ()
     data_hash: str = field(default="", repr=False)
 
     @property
@@ -154,7 +157,17 @@ def price_book(
                 raise
             raise HistoryError(f"{model!r} learns from a history, and none was given (--history): {error}") from error
     _refuse_broken(fitted, asked, book)
-    return _told(fitted, coverage, market, book, joined, asked, positions_frame(book, joined.past.now, parts, shared), split, remarks)
+    return _told(
+        fitted,
+        coverage,
+        market,
+        book,
+        joined,
+        asked,
+        positions_frame(book, joined.past.now, parts, shared),
+        split,
+        remarks,
+    )
 
 
 def _fitted(model: MarginModel, joined: ChainPast, coverage: Coverage, window: int | None) -> MarginModel:
@@ -211,7 +224,8 @@ def _told(
         net_greeks(book, state),
         market.quality[underlyings].reset_index(drop=True),
         market.quarantine,
-        (*remarks, *joined.remarks, *learned, *_refused_fits(model)),
+        (*remarks, *surface_doubts(book, market), *joined.remarks, *learned, *_refused_fits(model)),
+        provenance(model),
         content_hash(joined.past),
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from research.named_models import asked_of
 from research.price_book import Priced
 
 SHOWN = 10  # quarantined quotes; the JSON holds all
@@ -14,11 +15,9 @@ SHOWN = 10  # quarantined quotes; the JSON holds all
 
 def text(priced: Priced) -> str:
     """Margins, positions, remarks, quarantine and the surface's quality, for a person."""
-    asked = priced.coverage
-    heading = (
-        f"{_named(priced)}\n{_instant(priced.time)}; {100 * asked.level:g} % of losses over {asked.horizon}; "
-        f"USD; market {priced.data_hash[:12]}"
-    )
+    asked = asked_of(priced.model, priced.coverage)
+    told = f"{_instant(priced.time)}; {asked}; USD; market {priced.data_hash[:12]}"
+    heading = "\n".join([_named(priced), told, *priced.provenance])
     parts = [heading, _margins(priced), _positions(priced), _remarks(priced), _quarantine(priced), _quality(priced)]
     return "\n\n".join(filter(None, parts))
 
@@ -136,6 +135,8 @@ def _document(priced: Priced) -> dict[str, Any]:
         "time": f"{str(priced.time)[:23]}Z",
         "level": priced.coverage.level,
         "horizon": priced.coverage.horizon,
+        "asked": asked_of(priced.model, priced.coverage),
+        "provenance": list(priced.provenance),
         "numeraire": priced.coverage.numeraire,
         "data_hash": priced.data_hash,
         "portfolios": [

@@ -109,8 +109,8 @@ def test_a_blank_line_does_not_move_the_place(market: ChainMarket, tmp_path: Pat
     [
         ("symbol,quantity\n", "at least one position, got none"),
         ("symbol,quantity\n,\n,\n", "at least one position, got none"),
-        ("symbol;quantity\nBTC;1\n", "a book has the columns symbol, quantity.*separated by semicolons?"),
-        ("symbol;quantity\nBTC;1,5\n", "line 2: 1 fields.* got 2: 'BTC;1,5'; separated by semicolons?"),
+        ("symbol;quantity\nBTC;1\n", r"a book has the columns symbol, quantity.*separated by semicolons\?"),
+        ("symbol;quantity\nBTC;1,5\n", r"line 2: 1 fields.* got 2: 'BTC;1,5'; separated by semicolons\?"),
         ("symbol,amount\nBTC,1\n", "a book has the columns symbol, quantity"),
         ("symbol,Symbol,quantity\nBTC,BTC,1\n", "each once"),
         ("portfolio,symbol,quantity\n,BTC,1\n", "line 2: the portfolio is blank"),

@@ -46,6 +46,7 @@ def test_the_json_is_all_there_is_on_stdout(folder: Path) -> None:
     document = json.loads(told.stdout)
     assert [one["portfolio"] for one in document["portfolios"]] == ["short", "long"]
     assert (document["level"], document["horizon"]) == (0.95, "8h")
+    assert (document["asked"], document["provenance"]) == ("stated rules; options age 8h", [])
 
 
 def test_a_sample_is_learned_from_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,11 +69,17 @@ def test_a_sample_is_learned_from_by_name(folder: Path, monkeypatch: pytest.Monk
         (["--model", "deribit", "--window", "5", "--allow-gap"], "--allow-gap, --window: only with --history"),
         (["--model", "deribit", "--tz", "UTC"], "--tz: only with --history"),
         (["--model", "deribit", "--market", "{f}/none.csv"], "none.csv: an option chain must be a CSV file"),
+        (
+            ["--model", "deribit", "--market", "btc-2021"],
+            "sample of a chain (btc-options-2021), and there is no such f",
+        ),
+        (["--model", "deribit", "--market", "btc-daily"], "there is no such file; that is a history: use --history"),
         (["--model", "deribit", "--market", "{f}/chain.csv"], "got BTC a second time"),
         (["--model", "deribit", "--book", "{f}/odd.csv"], "'BTC-16JAN26-100001-C' is not in the chain, the nearest"),
         (["--model", "deribit", "--book", "{f}/none.csv"], "SourceError"),
         (["--model", "deribit", "--level", "2"], "Coverage.level must lie in"),
         (["--model", "deribit", "--at", "2020-01-01"], "at least one usable quote"),
+        (["--model", "deribit", "--at", "2026-01-05T03:59"], "instants are 2026-01-05T04:00:00 (UTC)"),
         (
             ["--model", "deribit", "--at", "noon"],
             "ParameterError: at must be an instant such as 2026-01-05T04:00, got 'noon'",

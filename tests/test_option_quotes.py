@@ -92,6 +92,14 @@ def test_a_chain_is_taken_at_an_instant() -> None:
     assert read_chain(frame, at="2026-01-01T00:10:00")["BTC"].mark.tolist() == [5_100.0]
 
 
+@pytest.mark.parametrize(("minutes", "said"), [(1, "00:01:00 "), (5, "00:05:00 "), (7, "00:05:00 and 2 later ")])
+def test_the_instants_are_told_where_none_is_early_enough(minutes: int, said: str) -> None:
+    frame = pd.concat([_chain(time=f"2026-01-01T00:{minute:02d}:00Z") for minute in range(1, minutes + 1)])
+    with pytest.raises(DataError, match=rf"none as early as 2025-12-31T23:00:00; instants are .*{said}\(UTC\)$"):
+        read_chain(frame, at="2025-12-31T23:00")
+    assert len(read_chain(frame, at="2026-01-01T00:01:00")["BTC"]) == 1
+
+
 def test_a_file_and_its_frame_are_read_alike(tmp_path: Path) -> None:
     frame = _chain({"symbol": "PUT", "right": "put", "mark": 5_000.0})
     frame.to_csv(tmp_path / "chain.csv.gz", index=False)
@@ -116,7 +124,7 @@ def test_a_field_too_many_shifts_no_column(surplus: tuple[int, ...], name: str, 
 
 def test_semicolons_are_asked_about(tmp_path: Path) -> None:
     _chain().to_csv(tmp_path / "chain.csv", index=False, sep=";")
-    with pytest.raises(DataError, match="of no known option chain: .*separated by semicolons?"):
+    with pytest.raises(DataError, match=r"of no known option chain: .*separated by semicolons\?"):
         read_chain(tmp_path / "chain.csv")
 
 

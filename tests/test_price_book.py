@@ -1,6 +1,7 @@
 """Is a book of somebody's own priced as the model says, whole, and told in full?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from chain_files import chain_frame, chain_market_of
 from data import Book, Coverage, DataError, Floats, HistoryError, MarketHistory, ModelError, ParameterError
 from data.chain_history import after_history
-from data.chain_market import ChainMarket, read_chain_market
+from data.chain_market import ChainMarket, chain_market, read_chain_market
 from data.option_quotes import read_chain
 from margin_models import HistoricalVaR, MarginModel, ScenarioGrid, ScenarioMargin, SpanLike
 from research.named_models import NAMED, named_model
+from research.position_table import surface_doubts
 from research.price_book import Priced, price_book
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -123,6 +125,85 @@ def test_a_position_left_out_shows_its_own_figure_and_the_rest_is_a_line_of_its_
     shared = json.loads(told.to_json())["positions"][2]
     assert (shared["symbol"], shared["quantity"], shared["value"], shared["contract"]) == ("shared", None, None, "")
     assert "shared: the rest of it" in str(told)
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept", "said"),
+    [
+        ("27MAR26", 1, "ETH-27MAR26-3000-C: expiry 2026-03-27 has a flat smile"),
+        ("27MAR26", 3, "ETH-27MAR26-3000-C: expiry 2026-03-27 is fitted by a cubic, not by SVI"),
+        ("16JAN26", 1, ""),
+    ],
+)
+def test_what_is_on_a_poor_smile_is_named(changed: str, kept: int, said: str) -> None:
+    frame = chain_frame("ETH", 3_000.0, inverse=False)
+    near = frame["strike"].isin(sorted(frame["strike"].unique(), key=lambda strike: abs(strike - 3_000))[:kept])
+    market = chain_market(read_chain(frame[~frame["symbol"].str.contains(changed) | near]))
+    told = price_book(pd.DataFrame({"symbol": [ETH, "ETH"], "quantity": 1.0}), market, NAMED["scenario-grid"].make())
+    assert any(said in remark for remark in told.remarks)
+    assert any("smile" in remark or "cubic" in remark for remark in told.remarks) == bool(said)
+
+
+def test_what_expires_beyond_or_off_the_surface_is_named(market: ChainMarket) -> None:
+    option, future = market.contracts["ETH-27MAR26-3000-C"], market.contracts["BTC-27MAR26"]
+    late, odd = "2026-06-26T08:00:00", "2026-02-27T08:00:00"
+    held = (
+        replace(option, symbol="LATE-C", expiry=late),
+        replace(future, symbol="LATE-F", expiry=late),
+        replace(option, symbol="ODD-C", expiry=odd),
+        replace(future, symbol="ODD-F", expiry=odd),
+        option,
+    )
+    fits = dict(market.fits)
+    told = surface_doubts(Book(held, ("p",), np.ones((1, 5))), market)
+    assert told == (
+        "LATE-C, LATE-F: expires 2026-06-26, beyond the last quoted expiry, 2026-03-27: priced as if the market went "
+        "on as there",
+        "ODD-C: expiry 2026-02-27 is not quoted: volatility is read from 2026-01-16 and 2026-03-27",
+    )
+    report = fits["ETH"].report
+    poor = report.assign(form=report["form"].where(report["expiry"] != report["expiry"].max(), "left out"))
+    fits["ETH"] = replace(fits["ETH"], expiries=fits["ETH"].expiries[:1], report=poor)
+    told = surface_doubts(Book((option,), ("p",), np.ones((1, 1))), replace(market, fits=fits))
+    assert told == (f"{ETH}: expiry 2026-03-27 is left out: volatility is read from 2026-01-16",)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "lines"),
+    [
+        ("scenario-grid", "; stated rules; options age 1D; USD", []),
+        ("span", "; 99 % of losses over 1D; USD", []),
+        (
+            "deribit",
+            "; stated rules, as the venue publishes them; USD",
+            [
+                "parameter sets of deribit: [V] recomputed: BTC_USD, ETH_USD, BTC, ETH; [S] read: USD; [M] memory: "
+                "other pair, other currency",
+                "formulas not confirmed as deribit's own: [3P] third party: weighted, dampened, risk_vector, "
+                "delta_shock",
+            ],
+        ),
+        (
+            "okx",
+            "; stated rules, as the venue publishes them; USD",
+            [
+                "parameter sets of okx: [S] read: 'BTC, ETH', majors, others, minimum charge",
+                "formulas not confirmed as okx's own: [M] memory: margins",
+                "published part only: too little for options",
+            ],
+        ),
+    ],
+)
+def test_a_result_says_what_was_asked_and_how_sure_its_rules_are(
+    name: str, asked: str, lines: list[str], market: ChainMarket, history: MarketHistory
+) -> None:
+    told = price_book(POSITIONS, market, NAMED[name].make(), history if NAMED[name].learns else None)
+    heading = str(told).split("\n\n")[0].splitlines()
+    assert asked in heading[1]
+    assert heading[2:] == lines
+    document = json.loads(told.to_json())
+    assert document["asked"] in heading[1]
+    assert document["provenance"] == lines
 
 
 def test_a_linear_position_loses_its_notional_times_the_move(market: ChainMarket) -> None:
