@@ -291,15 +291,22 @@ def statistics_size(
     seed: Annotated[int | None, typer.Option(help="Of all that is drawn; the published one if not given.")] = None,
     as_json: AsJson = False,
     out: Annotated[Path | None, typer.Option(help="Where the tables go as Markdown (a file).")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Where sizes and powers go as a chart (an .svg file).")] = None,
 ) -> None:
     """Measure how often each test of breaches rejects a model that is right, and one that is wrong."""
     with _errors_as_sentences():
         from backtest.simulated_p_values import SEED
         from backtest.size_study import size_study
+        from backtest.statistics_plots import save_size_and_power
+        from data.errors import ParameterError
 
+        if figure is not None and figure.suffix.lower() != ".svg":
+            raise ParameterError(f"--figure: the chart is an .svg file, got {figure}")
         study = size_study(repetitions=repetitions, seed=SEED if seed is None else seed, progress=not as_json)
         if out is not None:
             out.write_text(study.to_markdown(_command()), encoding="utf-8")
+        if figure is not None:
+            save_size_and_power(study.tests, figure)
         typer.echo(study.to_json() if as_json else repr(study))
         if not study.holds:
             raise typer.Exit(1)

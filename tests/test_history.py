@@ -221,7 +221,7 @@ def test_a_surface_or_curve_that_is_none_is_refused_with_its_place() -> None:
     for place, value in (((1, 0, 1, 0), 0.2), ((1, 0, 0, 2), 0.0), ((1, 0, 0, 0), -1.0)):
         bad = good.copy()
         bad[place] = value
-        with pytest.raises(DataError, match="surfaces of .* at .* must have rising tenors above 0 and a variance > 0"):
+        with pytest.raises(DataError, match=r"surfaces of .* at .* must have rising tenors above 0 and a variance > 0"):
             replace(history, surfaces=bad, implied="quotes")
     curves = np.array([[[[0.5, 0.1, 0.0], [0.5, 0.1, 0.0]]]] * 2)
     with pytest.raises(DataError, match="curves of"):
