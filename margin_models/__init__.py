@@ -9,6 +9,7 @@ from margin_models.correlation_var import CorrelationVaR
 from margin_models.covariance import ConstantCorrelationCovariance, EwmaCovariance, LedoitWolfCovariance
 from margin_models.dcc import DccCovariance
 from margin_models.delta_gamma import DeltaGammaVaR
+from margin_models.extreme_value import ExtremeValueVaR
 from margin_models.greeks_margin import GreeksMargin
 from margin_models.historical_var import FilteredHistoricalVaR, HistoricalVaR
 from margin_models.monte_carlo import MonteCarloES
@@ -52,6 +53,7 @@ __all__ = [
     "DydxMargin",
     "EwmaCovariance",
     "EwmaVolatility",
+    "ExtremeValueVaR",
     "FilteredHistoricalVaR",
     "GarchVolatility",
     "GreeksMargin",

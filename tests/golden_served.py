@@ -11,6 +11,7 @@ from golden_families import STATISTICS
 from golden_hits import FAMILIES as HITS
 from golden_laws import FAMILIES as LAWS
 from golden_pricing import FAMILIES as PRICING
+from golden_tails import FAMILIES as TAILS
 from golden_venues import FAMILIES as VENUES
 
 SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {
@@ -22,6 +23,7 @@ SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {
     **VENUES,
     **LAWS,
     **HITS,
+    **TAILS,
 }
 KNOWN = {
     "acerbi_szekely",
