@@ -206,7 +206,7 @@ def _learn(inverse: Floats, step: Floats, change: Floats) -> None:
 
 @compiled
 def descend(x: Floats, backcast: float, free: Floats, law: Floats, limit: int) -> tuple[float, bool]:
-    """Move `free` down minus the log-likelihood, at most so many steps: the value there, and whether it is the least."""
+    """Move `free` down minus the log-likelihood in at most so many steps: the value there, whether it is the least."""
     size = len(free)
     gradient, ahead, step, trial = np.empty(size), np.empty(size), np.empty(size), np.empty(size)
     known, inverse = np.zeros((size, size)), np.zeros((size, size))
