@@ -15,6 +15,7 @@ from margin_models import (
     CorrelationVaR,
     DccCovariance,
     EwmaVolatility,
+    ExtremeValueVaR,
     FilteredHistoricalVaR,
     GarchVolatility,
     HistoricalVaR,
@@ -28,7 +29,14 @@ def warm() -> None:
     """A small comparison that calls every kernel with the types it meets in earnest."""
     history = garch_t(420, (0.02, 0.03), seed=1).history
     forecasters = (EwmaVolatility(), GarchVolatility(), GarchVolatility(asymmetric=True), BoostedVolatility(trees=2))
-    models = [StaticMargin(), SpanLike(), CorrelationVaR(), CorrelationVaR(DccCovariance()), HistoricalVaR()]
+    models = [
+        StaticMargin(),
+        SpanLike(),
+        CorrelationVaR(),
+        CorrelationVaR(DccCovariance()),
+        HistoricalVaR(),
+        ExtremeValueVaR(),
+    ]
     told = compare(
         [*models, *(FilteredHistoricalVaR(forecaster) for forecaster in forecasters)],
         history,
