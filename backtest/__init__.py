@@ -1,6 +1,7 @@
 """Was the margin enough, and what did it cost?"""
 
 import margin_models  # noqa: F401  first: it checks whose `data` is about to be imported
+from backtest.book_cost import BookCost
 from backtest.closeout import LiquidationCost
 from backtest.comparison import Comparison, compare
 from backtest.option_books import Leg, OptionRecipe, Scheduled, option_books, structures
@@ -11,6 +12,7 @@ from backtest.subadditivity import subadditivity
 from backtest.tail_capture import tail_captured
 
 __all__ = [
+    "BookCost",
     "Comparison",
     "Leg",
     "LiquidationCost",

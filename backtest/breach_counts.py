@@ -9,23 +9,22 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc, chdtri, erfc, gammaln, xlog1py, xlogy
 
 from data import Floats
+from data.arrays import Ints
 
-Counts = NDArray[np.int64]
+LEFT_OUT = 1e-12  # what an enumeration of bunchings leaves out is less likely
+_DEVIATIONS = 8  # of a count enumerated on either side of its mean; what is left out is less likely than LEFT_OUT
 
-_DEVIATIONS = 8  # of a count enumerated on either side of its mean; what is left out is less likely than 1e-12
 
-
-def pof_ratio(breaches: Counts, n: Counts | int, rate: float) -> Floats:
+def pof_ratio(breaches: Ints, n: Ints | int, rate: float) -> Floats:
     """Likelihood ratio of the share of breaches found against `rate`, >= 0; Kupiec (1995), equation 3."""
     found = log_likelihood(breaches, np.asarray(n), breaches / np.maximum(n, 1))
     return np.maximum(2.0 * (found - xlogy(breaches, rate) - xlog1py(n - breaches, -rate)), 0.0)
 
 
-def independence_ratio(n00: Counts, n01: Counts, n10: Counts, n11: Counts) -> Floats:
+def independence_ratio(n00: Ints, n01: Ints, n10: Ints, n11: Ints) -> Floats:
     """Likelihood ratio of two rates, after a breach and after none, against one, >= 0; Christoffersen (1998)."""
     after_none, after_breach = n00 + n01, n10 + n11
     hits, steps = n01 + n11, after_none + after_breach
@@ -39,17 +38,17 @@ def chi_squared_1(ratio: Floats) -> Floats:
     return np.asarray(erfc(np.sqrt(0.5 * ratio)))
 
 
-def log_likelihood(breaches: Counts, n: Counts, share: Floats) -> Floats:
+def log_likelihood(breaches: Ints, n: Ints, share: Floats) -> Floats:
     """Of that many independent breaches in n, 0 log 0 being 0."""
     return np.asarray(xlogy(breaches, share) + xlogy(n - breaches, 1.0 - share))
 
 
-def at_most(breaches: Counts, n: Counts, rate: float) -> Floats:
+def at_most(breaches: Ints, n: Ints, rate: float) -> Floats:
     """Binomial probability of no more than `breaches` in n."""
     return np.asarray(np.where(n > 0, bdtr(breaches, np.maximum(n, 1), min(rate, 1.0)), 1.0))
 
 
-def at_least(breaches: Counts | int, n: Counts | int, rate: float) -> Floats:
+def at_least(breaches: Ints | int, n: Ints | int, rate: float) -> Floats:
     """Binomial probability of `breaches` or more in n."""
     one = np.maximum(breaches, 1)
     return np.asarray(np.where(np.asarray(breaches) > 0, bdtrc(one - 1.0, np.maximum(n, 1), min(rate, 1.0)), 1.0))
@@ -104,7 +103,7 @@ def rejected_by_bunching(n: int, rate: float, true_rate: float, size: float) -> 
     return alone, together
 
 
-def bunchings(n: int, rate: float) -> Iterator[tuple[Counts, Counts, Counts, Counts, Counts, Floats]]:
+def bunchings(n: int, rate: float) -> Iterator[tuple[Ints, Ints, Ints, Ints, Ints, Floats]]:
     """Breaches, transition counts and probability of all likely sequences, one batch a way to begin and end."""
     breaches, runs = _likely_runs(n, rate)
     each = xlogy(breaches, rate) + xlog1py(n - breaches, -rate)
@@ -119,7 +118,7 @@ def bunchings(n: int, rate: float) -> Iterator[tuple[Counts, Counts, Counts, Cou
             yield b, n00, n01, n10, n11, np.exp(ways[possible] + each[possible])
 
 
-def _likely_runs(n: int, rate: float) -> tuple[Counts, Counts]:
+def _likely_runs(n: int, rate: float) -> tuple[Ints, Ints]:
     """Numbers of breaches in n, and of the runs they form, that are not too far from what is expected, flat."""
     mean, spread = n * rate, np.sqrt(n * rate * (1.0 - rate))
     breaches = _around(mean, spread, n)[:, None]
@@ -131,12 +130,12 @@ def _likely_runs(n: int, rate: float) -> tuple[Counts, Counts]:
     return breaches[known], runs[known]
 
 
-def _around(mean: float, spread: float, most: int) -> Counts:
+def _around(mean: float, spread: float, most: int) -> Ints:
     reach = _DEVIATIONS * (spread + 2.0)
     return np.arange(max(int(mean - reach), 0), min(int(mean + reach), most) + 1)
 
 
-def _log_compositions(total: Counts, parts: Counts) -> Floats:
+def _log_compositions(total: Ints, parts: Ints) -> Floats:
     """Log of the number of ways to write `total` as that many positive whole numbers; -inf where there is none."""
     possible = (parts >= 1) & (parts <= total)
     whole, cuts = np.where(possible, total, 1), np.where(possible, parts, 1)

@@ -28,6 +28,7 @@ from backtest.tail_hits import (
     tail_forecasts,
 )
 from data import Floats, ParameterError
+from data.arrays import Bools
 from data.laws import unit_tail
 
 FEWEST_TO_BOOTSTRAP = 10  # breaches; below, resamples of a handful of residuals reject correct models too often
@@ -35,6 +36,8 @@ _DRAWS, _PATH_DRAWS = 20_000, 5_000  # of residuals, and of a portfolio's own pa
 _MOST_RESIDUALS = 60  # beyond, the t-statistic's law no longer depends on how many there are
 _RESAMPLES = 4_000
 _ALIKE = 1e-9  # of a size: what differs by less is rounding
+_CELLS = 100_000  # of the tail of a law, over which a mean is taken
+_RANKED = "not testable without a breach; the p-value ranks by the same form with the covariance of the stated law"
 
 
 def exceedance_residuals(
@@ -51,7 +54,8 @@ def exceedance_residuals(
 
     McNeil and Frey (2000), "Estimation of tail-related risk measures", J. Empirical Finance 7, section 4.2. Residuals
     are divided by `scale` (R,) or (R, P), by ES - VaR where None; a scale of 1 tests them raw. Two breaches at least,
-    else not testable. The p-value is simulated for as many breaches of these very scales, or the normal one.
+    else not testable; where all residuals are alike the statistic is what it tends to, 1e9 of their sign. The p-value
+    is simulated for as many breaches of these very scales, or the normal one.
     ParameterError as `shortfall_tests.acerbi_szekely_1`.
     """
     refuse_tail(rate, degrees)
@@ -97,8 +101,9 @@ def general_calibration(
 
     Nolde and Ziegel (2017), "Elicitability and backtesting", Annals of Applied Statistics 11: conditional calibration
     with the instrument ((ES - VaR) / rate, 1) / scale, which leaves the sum of the breaches' excess over ES, squared,
-    over the sum of their squares (uncentred); chi-squared(1). `scale` as in `exceedance_residuals`. A breach at least,
-    else singular and not testable. Both too small and too large an ES are rejected.
+    over the sum of their squares (uncentred); chi-squared(1). `scale` as in `exceedance_residuals`. Two breaches at
+    least, else not testable: without one it is singular, and with one it is 1 whatever the loss was. Both too small and
+    too large an ES are rejected.
     """
     refuse_tail(rate, degrees)
     hits, _, note = _residuals(loss, var, es, scale)
@@ -109,7 +114,7 @@ def general_calibration(
         degrees,
         np.shape(loss)[1:],
         method="Nolde-Ziegel general conditional calibration",
-        notes=f"singular, so not testable, without a breach{note}",
+        notes=f"not testable below 2 breaches, for the statistic of one is always 1{note}",
         asymptotic=chi_squared(1) if asymptotic else None,
     )
 
@@ -126,64 +131,106 @@ def simple_calibration(
     """Are VaR and expected shortfall right together, on average? Wald statistic of both moments, chi-squared(2).
 
     Nolde and Ziegel (2017): n m' Omega^-1 m, Omega uncentred, of the moments rate - 1{loss > VaR} and
-    ES - VaR - (loss - VaR)+ / rate. Singular, and not testable, without a breach. The p-value is simulated for these
-    very forecasts; its power is that of constant ones. Arguments and errors as `exceedance_residuals`.
+    ES - VaR - (loss - VaR)+ / rate. It is n, the most it can be, with one breach, or where all are alike, whatever they
+    were, and nearly that with two or three; ranked by it, few breaches of a right model would be the most extreme of
+    all. So the p-value, simulated for these very forecasts, ranks samples by the same form with the Omega of the stated
+    law (a score statistic; Rao 1948), which tells in both directions. Its power is that of constant forecasts. Not
+    testable without a breach. `asymptotic` reads the statistic itself, and is not testable below two breaches nor where
+    all are alike. Other arguments and errors as `exceedance_residuals`.
     """
     refuse_tail(rate, degrees)
     lost, quantile, beyond, note = tail_forecasts(loss, var, es)
     live, spread = np.isfinite(lost), beyond - quantile
     hits = hits_of(live, lost > quantile, (lost - quantile) / spread)
+    shape = np.shape(loss)[1:]
     told = judge_hits(
-        _SIMPLE,
+        _WALD if asymptotic else _scored(degrees),
         hits,
         rate,
         degrees,
-        np.shape(loss)[1:],
+        (len(hits.length),),
         method="Nolde-Ziegel simple conditional calibration",
-        notes=f"singular, so not testable, without a breach{note}",
+        notes=f"{'not testable below 2 breaches that differ' if asymptotic else _RANKED}{note}",
         asymptotic=chi_squared(2) if asymptotic else None,
     )
-    statistic, p_value = np.ravel(told.statistic).copy(), np.ravel(told.p_value).copy()
-    for p in np.flatnonzero(np.ravel(told.testable)).tolist():
+    statistic, p_value = _wald(hits, rate), told.p_value.copy()
+    for p in np.flatnonzero(hits.count > 0).tolist():
         path, own = spread[live[:, p], p], hits.of(p)
         if np.ptp(path) <= _ALIKE * path[0]:
             continue
         alone = Hits(hits.length[p : p + 1], np.zeros_like(hits.time[own]), hits.time[own], hits.value[own])
         statistic[p] = _wald(alone, rate, path)[0]
-        p_value[p] = _simple_p(path, statistic[p], rate, degrees, asymptotic)
-    shape = np.shape(loss)[1:]
-    return Verdict(statistic.reshape(shape), p_value.reshape(shape), told.power, told.testable, told.method, told.notes)
+        p_value[p] = chdtrc(2, statistic[p]) if asymptotic else _scored_p(alone, path, rate, degrees)
+    testable = told.testable & ~(asymptotic & _alike(hits))
+    sides = np.where(testable, statistic, 0.0), np.where(testable, p_value, 1.0), told.power
+    statistic, p_value, power = (np.asarray(side, dtype=np.float64).reshape(shape) for side in sides)
+    return Verdict(statistic, p_value, power, testable.reshape(shape), told.method, told.notes)
 
 
-def _simple_p(path: Floats, wald: float, rate: float, degrees: float, asymptotic: bool) -> float:
-    if asymptotic:
-        return float(chdtrc(2, wald))
+def _scored_p(hits: Hits, path: Floats, rate: float, degrees: float) -> float:
+    """P-value of one series on its own path of ES - VaR."""
     drawn = drawn_hits(len(path), rate)
-    few = drawn.series < _PATH_DRAWS
-    size = min(_PATH_DRAWS, len(drawn.length))
+    few, size = drawn.series < _PATH_DRAWS, min(_PATH_DRAWS, len(drawn.length))
     value = _beyond_var(drawn.value[few], rate, degrees)
-    hits = Hits(drawn.length[:size], drawn.series[few], drawn.time[few], value)
-    return float(
-        Reference(np.sort(_wald(hits, rate, path)[hits.count > 0]), np.empty(0), 1.0).p_value(np.array([wald]))[0]
-    )
+    under_law = Hits(drawn.length[:size], drawn.series[few], drawn.time[few], value)
+    true = _score(under_law, rate, degrees, path)[under_law.count > 0]
+    return float(Reference(np.sort(true), np.empty(0), 1.0).p_value(_score(hits, rate, degrees, path))[0])
+
+
+def _alike(hits: Hits) -> Bools:
+    """Where the breaches of a series, (B,), are one, or do not differ: the Wald statistic is then what it must be."""
+    mean = hits.mean(hits.value)
+    return np.asarray(hits.total((hits.value - mean[hits.series]) ** 2) <= _ALIKE**2 * hits.count * mean**2)
+
+
+def _moments(hits: Hits, rate: float, spread: Floats | float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Both moments summed over decisions, (B,), and ES - VaR of each breach and its excess over VaR by rate, (K,)."""
+    at_hit = np.broadcast_to(np.asarray(spread), (int(hits.length.max(initial=0)),))[hits.time]
+    whole = np.sum(spread) if np.ndim(spread) else hits.length.astype(np.float64)
+    excess = at_hit * hits.value / rate
+    first = np.asarray(rate * hits.length - hits.count, dtype=np.float64)
+    return first, np.asarray(whole - hits.total(excess), dtype=np.float64), at_hit, np.asarray(excess)
+
+
+def _score(hits: Hits, rate: float, degrees: float, spread: Floats | float = 1.0) -> Floats:
+    """m' Omega^-1 m, (B,), Omega that of the law: of the moments summed over decisions."""
+    first, second, *_ = _moments(hits, rate, spread)
+    length = np.maximum(hits.length, 1.0)
+    whole, squares = (np.sum(spread), np.sum(np.square(spread))) if np.ndim(spread) else (length, length)
+    omega_11, omega_12 = rate * (1.0 - rate) * length, (1.0 - rate) * whole
+    omega_22 = (_mean_square(rate, degrees) / rate - 1.0) * squares
+    form = first**2 * omega_22 - 2.0 * first * second * omega_12 + second**2 * omega_11
+    return np.asarray(form / (omega_11 * omega_22 - omega_12**2))
+
+
+@lru_cache(maxsize=64)
+def _mean_square(rate: float, degrees: float) -> float:
+    """Of a breach's excess over VaR, in ES - VaR, under the law; above 1, its mean."""
+    pit = rate * (np.arange(_CELLS) + 0.5) / _CELLS
+    return float(np.mean(_beyond_var(pit, rate, degrees) ** 2))
+
+
+@lru_cache(maxsize=16)
+def _scored(degrees: float) -> TailTest:
+    return TailTest(lambda hits, rate: _score(hits, rate, degrees), _beyond_var, np.positive, least=1)
 
 
 def _wald(hits: Hits, rate: float, spread: Floats | float = 1.0) -> Floats:
-    """n m' Omega^-1 m of each series, (B,), whose ES - VaR is the path `spread` (R,), or 1; 0 where singular."""
+    """n m' Omega^-1 m of each series, (B,), whose ES - VaR is the path `spread` (R,), or 1.
+
+    Where singular it is n, which it tends to, or 0 without a breach.
+    """
     length = hits.length.astype(np.float64)
-    at_hit = np.broadcast_to(np.asarray(spread), (int(hits.length.max(initial=0)),))[hits.time]
-    whole = np.sum(spread) if np.ndim(spread) else length
+    first, second, at_hit, excess = _moments(hits, rate, spread)
     squares = np.sum(np.square(spread)) if np.ndim(spread) else length
-    excess = at_hit * hits.value / rate
-    first = rate * length - hits.count
-    second = whole - hits.total(excess)
     omega_11 = rate**2 * length + (1.0 - 2.0 * rate) * hits.count
     omega_12 = rate * second - hits.total(at_hit - excess)
     omega_22 = squares + hits.total(excess * (excess - 2.0 * at_hit))
     determinant = omega_11 * omega_22 - omega_12**2
     known = determinant > 1e-12 * omega_11 * omega_22
     form = first**2 * omega_22 - 2.0 * first * second * omega_12 + second**2 * omega_11
-    return np.where(known, form / np.where(known, determinant, 1.0), 0.0)
+    limit = np.where(hits.count > 0, length, 0.0)
+    return np.where(known, np.minimum(form / np.where(known, determinant, 1.0), length), limit)
 
 
 def _general(hits: Hits, rate: float) -> Floats:  # noqa: ARG001  every statistic is asked alike
@@ -200,8 +247,8 @@ def _beyond_es(pit: Floats, rate: float, degrees: float) -> Floats:
     return _beyond_var(pit, rate, degrees) - 1.0
 
 
-_GENERAL = TailTest(_general, _beyond_es, np.positive, least=1)
-_SIMPLE = TailTest(_wald, _beyond_var, np.positive, least=1)
+_GENERAL = TailTest(_general, _beyond_es, np.positive, least=2)
+_WALD = TailTest(_wald, _beyond_var, np.positive, least=2)
 
 
 def _residuals(loss: ArrayLike, var: ArrayLike, es: ArrayLike, scale: ArrayLike | None) -> tuple[Hits, Floats, str]:
@@ -222,11 +269,12 @@ def _rows(scale: ArrayLike, lost: Floats) -> tuple[int, ...]:
 
 
 def _t_statistic(hits: Hits) -> Floats:
-    """Mean over its standard error, (B,); 0 below two breaches or where all are alike."""
+    """Mean over its standard error, (B,), which is at least _ALIKE of the mean; 0 below two breaches."""
     count, mean = hits.count, hits.mean(hits.value)
     squares = hits.total((hits.value - mean[hits.series]) ** 2)
     error = np.sqrt(squares / np.maximum(count - 1, 1) / np.maximum(count, 1))
-    return np.divide(mean, error, out=np.zeros_like(mean), where=(count > 1) & (error > _ALIKE * np.abs(mean)))
+    error = np.maximum(error, _ALIKE * np.abs(mean))
+    return np.divide(mean, error, out=np.zeros_like(mean), where=(count > 1) & (error > 0.0))
 
 
 def _t_reference(spread: Floats, rate: float, degrees: float) -> Reference:
@@ -270,9 +318,9 @@ def _t_power(length: int, rate: float, degrees: float, least: int) -> float:
 
 
 def _resampled(residual: Floats, t: float) -> float:
-    """One-sided bootstrap p-value of a mean above zero; 1 where residuals are all alike."""
+    """One-sided bootstrap p-value of a mean above zero; where residuals are all alike their sign decides."""
     if np.ptp(residual) <= _ALIKE * np.abs(residual).max():
-        return 1.0
+        return 1.0 / (1 + _RESAMPLES) if t > 0 else 1.0
     rng = np.random.default_rng(SEED)
     drawn = (residual - residual.mean())[rng.integers(0, len(residual), (_RESAMPLES, len(residual)))]
     spread = drawn.std(axis=1, ddof=1)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from backtest.settlement import Settled, payoffs, settlements
-from data import Book, Coverage, DataError, Floats, MarketHistory, ParameterError
+from data import Book, Coverage, DataError, Floats, MarketHistory, MarketState, ParameterError
+from data.arrays import Places
 from data.valuation import OptionTerms, option_terms, prices, sensitivities
 
 
@@ -43,6 +44,13 @@ class LiquidationCost:
         size = np.abs(notional)
         return np.asarray(size * (self.half_spread + self.impact * np.sqrt(size * self.size / self.depth)))
 
+    def at(self, market: MarketState, underlying: Places, notional: Floats) -> Floats:  # noqa: ARG002  size is enough
+        """Cost of closing each signed notional (M,) in USD, on the underlying at that place, in the market as it is.
+
+        Here it is that of `of`, whatever the market.
+        """
+        return self.of(notional)
+
 
 FREE = LiquidationCost(0.0, 0.0)
 LEAST_PRICE = 1e-12  # share of a forward
@@ -75,9 +83,11 @@ def closeout(
     loss = np.where(missing, np.nan, -np.asarray(book.quantity @ np.nan_to_num(gain).T))
     if missing[:, -1].any():
         _refuse_unpriced(book, gain[-1], history.time[last - 1])
-    # Positions are closed at the later price, but the cost is charged on the notional that was margined, in USD; what
-    # settles by itself costs nothing.
-    charged = np.where(done.by[-1][instrument], 0.0, cost.of(notional * rate[0]))
+    # Positions are closed at the later price and in the market that is there then, but the cost is charged on the
+    # notional that was margined, in USD; what settles by itself costs nothing.
+    underlying = book.listing.columns(history.underlyings)[instrument]
+    asked = cost.at(history.at(last - 1), underlying, notional * rate[0])
+    charged = np.where(done.by[-1][instrument], 0.0, asked)
     loss = loss + np.bincount(portfolio, charged, minlength=len(book.portfolios))[:, None]
     ends = loss / rate[1:]
     worst = np.fmax.reduce(_worst_on_the_way(book, history, row, done, loss), axis=1)

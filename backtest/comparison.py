@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from backtest.bootstrap import interval
 from backtest.closeout import LiquidationCost
-from backtest.loss_comparison import LossComparison, compare_losses
+from backtest.loss_comparison import LossComparison, compare_laws, compare_losses
 from backtest.portfolios import Books, default_books
 from backtest.replay import Replay, outcomes, replay
 from backtest.scores import Judgement, Scorecard, by_book, judge
@@ -72,6 +72,11 @@ class Comparison:
         """The ranked models held against each other: model confidence set, superior ability, Diebold-Mariano."""
         return compare_losses(self)
 
+    @cached_property
+    def law_losses(self) -> LossComparison | None:
+        """The ranked models that state a law, held against each other by FZ0; None where no model states one."""
+        return compare_laws(self)
+
     def confidence_set(self) -> tuple[str, ...]:
         """Models that can still be the best at equal coverage, when chance is allowed for; see `losses`."""
         return self.losses.included
@@ -115,6 +120,9 @@ class Comparison:
         shown["peak to trough"] = table["peak_to_trough"]
         shown["books rejected, %"] = 100.0 * table["books_rejected"]
         shown["at 5 % false discoveries, %"] = 100.0 * table["books_discovered"]
+        shown["power, %"] = 100.0 * table["power"]
+        shown["FZ0"] = table["fz0"]
+        shown["law rejected, %"] = 100.0 * table["law_rejected"]
         shown.insert(4, "in the confidence set", table["in_set"].map({True: "yes", False: "no"}).fillna("-"))
         shown.insert(5, "p", table["set_p"])
         return shown

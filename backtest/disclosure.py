@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from backtest.coverage_tests import traffic_light
 from backtest.replay import Replay
 from data import Floats, HistoryError, ParameterError
+from data.arrays import Ints, Places
 from data.clock import Stamps
-
-Counts = NDArray[np.int64]
 
 FIELDS = {
     "breaches": "6.5.1",
@@ -53,16 +52,16 @@ class Disclosure:
     first: np.datetime64
     last: np.datetime64
     portfolios: tuple[str, ...]
-    observations: Counts
-    breaches: Counts
+    observations: Ints
+    breaches: Ints
     average_uncovered: Floats
     peak_uncovered: Floats
-    trials: Counts
-    trial_breaches: Counts
+    trials: Ints
+    trial_breaches: Ints
     zone: NDArray[np.str_]
     time: Stamps
-    held: Counts
-    breached_books: Counts
+    held: Ints
+    breached_books: Ints
     margin: Floats
     uncovered: Floats
     peak: Floats
@@ -127,7 +126,8 @@ def disclose(replay: Replay, *, months: int | None = None) -> Disclosure:
     Raises
     ------
     ParameterError
-        For months below 1.
+        For months below 1, an infinite loss, or a margin that is not finite where a loss is known (that of a replay
+        always is): its breaches could not be told.
     HistoryError
         Where no portfolio held anything then.
     """
@@ -135,6 +135,7 @@ def disclose(replay: Replay, *, months: int | None = None) -> Disclosure:
     live, breached = replay.live[rows], replay.breached[rows]
     if not live.any():
         raise HistoryError(f"a disclosure needs a decision with a position, got none in {len(rows)} decisions")
+    _refuse_untold(replay)
     short = np.where(breached, replay.shortfall[rows], 0.0)
     breaches = breached.sum(axis=0)
     alone = np.intersect1d(rows, replay.disjoint)
@@ -162,7 +163,7 @@ def disclose(replay: Replay, *, months: int | None = None) -> Disclosure:
     )
 
 
-def _counted(time: Stamps, months: int | None) -> NDArray[np.intp]:
+def _counted(time: Stamps, months: int | None) -> Places:
     """The rows of the last so many months, up to the newest decision."""
     if months is None:
         return np.arange(len(time))
@@ -172,5 +173,15 @@ def _counted(time: Stamps, months: int | None) -> NDArray[np.intp]:
     return np.flatnonzero(time > start)
 
 
-def _covered(breaches: Counts, observations: Counts) -> Floats:
+def _refuse_untold(replay: Replay) -> None:
+    untold = np.isinf(replay.loss) | (replay.live & ~np.isfinite(replay.initial))
+    if untold.any():
+        row, column = np.argwhere(untold)[0]
+        raise ParameterError(
+            f"a disclosure needs a finite margin for every loss, got {replay.initial[row, column]} for "
+            f"{replay.loss[row, column]} in row {row}, {replay.portfolios[column]} ({int(untold.sum())} pairs)"
+        )
+
+
+def _covered(breaches: Ints, observations: Ints) -> Floats:
     return np.where(observations > 0, 1.0 - breaches / np.maximum(observations, 1), np.nan)

@@ -18,6 +18,7 @@ from backtest.stakes import Gree, Grel, Past, Stake
 from data import Floats, ParameterError
 
 THRESHOLDS = (2.0, 5.0, 10.0)
+MOST_SPREADS = 100.0  # ES - VaR by which a loss may be above VaR, and be the more evidence for it
 
 
 def quantile_evidence(loss: ArrayLike, var: ArrayLike, rate: float) -> Floats:
@@ -37,28 +38,30 @@ def quantile_evidence(loss: ArrayLike, var: ArrayLike, rate: float) -> Floats:
 def shortfall_evidence(loss: ArrayLike, var: ArrayLike, es: ArrayLike, rate: float) -> Floats:
     """E-value of each ES forecast, (loss - VaR)+ / (rate (ES - VaR)); 1 (no bet) where a loss is NaN.
 
-    Its mean is at most one where VaR is the true one and ES no smaller than it should be. Where ES equals VaR, a loss
-    not above them is no bet.
+    Its mean is at most one where VaR is the true one and ES no smaller than it should be. It is at most MOST_SPREADS /
+    rate, which keeps that: a loss above an ES that equals VaR, impossible by the forecast and so evidence without
+    bounds, counts as that much, and one not above them is no bet. Such a day may be the worst, and must not be lost.
 
     Raises
     ------
     ParameterError
-        For a rate outside (0, 1), a forecast that is not finite, an ES below VaR, or one equal to VaR below the loss.
+        For a rate outside (0, 1), a forecast that is not finite, or an ES below VaR.
     """
     _refuse_rate(rate)
     lost, quantile, beyond = np.broadcast_arrays(_floats(loss), _floats(var), _floats(es))
     _refuse_unknown(lost, quantile, "VaR")
     _refuse_unknown(lost, beyond, "ES")
     excess, spread = np.maximum(lost - quantile, 0.0), beyond - quantile
-    wrong = ~np.isnan(lost) & ((spread < 0) | ((spread == 0) & (excess > 0)))
+    wrong = ~np.isnan(lost) & (spread < 0)
     if wrong.any():
         at = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
         raise ParameterError(
-            f"an e-value needs VaR < ES, got {quantile[at]:.6g} and {beyond[at]:.6g} for a loss of {lost[at]:.6g} "
+            f"an e-value needs VaR <= ES, got {quantile[at]:.6g} and {beyond[at]:.6g} for a loss of {lost[at]:.6g} "
             f"in row {at} ({wrong.sum()} of {wrong.size})"
         )
-    known = ~np.isnan(lost) & (spread > 0)
-    return np.asarray(np.divide(excess, rate * spread, out=np.ones_like(excess), where=known))
+    told = np.full_like(excess, MOST_SPREADS)
+    np.divide(excess, spread, out=told, where=excess < MOST_SPREADS * spread)
+    return np.where(np.isnan(lost) | ((spread == 0) & (excess == 0)), 1.0, told / rate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +182,8 @@ class EvidenceMonitor:
             "log_capital": self.log_capital,
             "log_highest": self.log_highest,
             "crossed": [[threshold, when] for threshold, when in self.crossed.items()],
+            "rate": self.rate,
+            "stake": repr(self.stake),
             "past": {
                 "days": self.past.days,
                 "gain": self.past.gain,
@@ -188,20 +193,37 @@ class EvidenceMonitor:
         }
 
     def resume(self, state: Mapping[str, Any]) -> Self:
-        """Go on from a state that `state` told; ParameterError where it is not one, or knows other thresholds."""
+        """Go on from a state that `state` told.
+
+        ParameterError where it is not one, or is that of another rate, stake (by its `repr`) or other thresholds.
+        """
         try:
             crossed = {float(threshold): when for threshold, when in state["crossed"]}
             past = Past(**state["past"])
-            figures = int(state["days"]), float(state["log_capital"]), float(state["log_highest"])
+            days, capital, highest = int(state["days"]), float(state["log_capital"]), float(state["log_highest"])
+            kept = float(state["rate"]), str(state["stake"])
+            sound = _sound(days, capital, highest, past)
         except (KeyError, TypeError, ValueError) as error:
             raise ParameterError(f"a monitor's state must be what `state` told, got {state!r}") from error
+        if not sound:
+            raise ParameterError(f"a monitor's figures must be finite and agree with each other, got {state!r}")
+        if kept != (self.rate, repr(self.stake)):
+            raise ParameterError(
+                f"the state must be of rate {self.rate} and {self.stake!r}, got {kept[0]} and {kept[1]}"
+            )
         if set(crossed) != set(self.crossed):
             raise ParameterError(f"the state must know the thresholds {list(self.crossed)}, got {list(crossed)}")
         if isinstance(self.stake, Grel) and len(past.losses) != past.days:
             raise ParameterError("the state is of a monitor that kept no losses, and Grel needs them")
         self.crossed, self.past = crossed, past
-        self.days, self.log_capital, self.log_highest = figures
+        self.days, self.log_capital, self.log_highest = days, capital, highest
         return self
+
+
+def _sound(days: int, capital: float, highest: float, past: Past) -> bool:
+    """Whether a monitor could have come to these figures."""
+    finite = all(map(math.isfinite, (capital, highest, past.gain, past.square, *past.losses)))
+    return finite and highest >= max(capital, 0.0) and 0 <= past.days <= days and past.square >= 0.0
 
 
 def _shares(lost: Floats, var: Floats, es: Floats | None, evidence: Floats, rate: float, stake: Stake) -> Floats:
@@ -222,9 +244,10 @@ def _shares(lost: Floats, var: Floats, es: Floats | None, evidence: Floats, rate
 
 def _gree_shares(evidence: Floats, cap: float) -> Floats:
     excess = evidence - 1.0
-    gain, square = excess.cumsum() - excess, (excess**2).cumsum() - excess**2
+    # Sums up to yesterday: today's taken off again would leave its rounding, and with a huge one that is all there is.
+    gain, square = (np.append(0.0, side.cumsum())[: len(excess)] for side in (excess, excess**2))
     known = square > 0
-    return np.clip(np.divide(gain, square, out=np.zeros_like(gain), where=known), 0.0, cap)
+    return np.asarray(np.clip(np.divide(gain, square, out=np.zeros_like(gain), where=known), 0.0, cap))
 
 
 def _exponential(logarithm: float) -> float:

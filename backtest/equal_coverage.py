@@ -96,4 +96,5 @@ def oracle_constant(replay: Replay, name: str) -> Replay:
     eligible = _eligible(replay)
     ratio = replay.loss[eligible] / replay.initial[eligible]
     scale = max(float(upper_quantile(ratio, replay.coverage.level)), 0.0)
-    return replace(replay, model=name, initial=replay.initial * scale, maintenance=replay.maintenance * scale)
+    scaled = replay.initial * scale, replay.maintenance * scale
+    return replace(replay, model=name, initial=scaled[0], maintenance=scaled[1], tail=None)  # hindsight states no law

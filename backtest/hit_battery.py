@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from backtest.breach_counts import bunchings, chi_squared_1, pof_ratio, probabilities
+from backtest.breach_counts import LEFT_OUT, bunchings, chi_squared_1, pof_ratio, probabilities
 from backtest.coverage_tests import SIZE, Transitions, conditional_coverage, independence, tuff
 from backtest.duration_tests import HAAS, HAAS_MIXED, WEIBULL, waits
 from backtest.dynamic_quantile import LAGS, dynamic_quantile_test, judge_on_paths, paths_of
@@ -40,7 +40,11 @@ Outcomes = Callable[[int, float, float], tuple[Floats, Floats]]
 
 @dataclass(frozen=True, eq=False)
 class Battery:
-    """One row a test, (K, P): fields as those of `HitVerdict`; ties were broken by numbers from `seed`."""
+    """One row a test, (K, P): fields as those of `HitVerdict`; ties were broken by numbers from `seed`.
+
+    A portfolio's number is that of its place among the P: `randomised` is another for the same book elsewhere, while
+    `p_value` is the same everywhere.
+    """
 
     tests: tuple[str, ...]
     n: Counts
@@ -201,13 +205,14 @@ def _firsts(n: int, rate: float, true_rate: float) -> tuple[Floats, Floats]:
 
 
 def _bunched(n: int, rate: float, true_rate: float, *, both: bool) -> tuple[Floats, Floats]:
+    # What is not enumerated may be the most extreme of all: it bounds p-values from below.
     values, chances = [], []
     for breaches, *table, likely in bunchings(n, true_rate):
         steps = Transitions(*table)
         told = conditional_coverage(breaches, n, steps, rate) if both else independence(steps, rate)
         values.append(np.where(told.testable, told.statistic, 0.0))
         chances.append(likely)
-    return np.concatenate(values), np.concatenate(chances)
+    return np.array([*np.concatenate(values), np.inf]), np.array([*np.concatenate(chances), LEFT_OUT])
 
 
 @lru_cache(maxsize=64)
@@ -245,13 +250,14 @@ INDEPENDENCE = _enumerated(
     "Christoffersen independence",
     _alone,
     partial(_bunched, both=False),
-    "not testable without a decision after a breach; power is that of noticing the rate, which is not its question",
+    "not testable without a decision after a breach; power is that of noticing the rate, which is not its question; "
+    f"a p-value is an upper bound within {LEFT_OUT:g}",
 )
 CONDITIONAL_COVERAGE = _enumerated(
     "conditional coverage",
     "Christoffersen conditional coverage",
     _both,
     partial(_bunched, both=True),
-    "not testable where independence is not",
+    f"not testable where independence is not; a p-value is an upper bound within {LEFT_OUT:g}",
 )
 TESTS = (KUPIEC, TOO_MANY, TUFF, INDEPENDENCE, CONDITIONAL_COVERAGE, HAAS, HAAS_MIXED, WEIBULL)

@@ -2,8 +2,8 @@
 
 Probability integral transforms in, a `Verdict` out, elementwise: `pit` (R,) or (R, P), decisions in rows, is the
 probability that the model's law gave to a result as bad or worse, so that a deep loss is near 0. Where the law is the
-true one they are independent and uniform. A NaN is passed over. A pit of exactly 0 or 1, which the law called
-impossible, is clipped and counted in the notes.
+true one they are independent and uniform. A NaN is passed over. A pit of 0 or 1, which the law called impossible, is
+clipped and counted in the notes, and so is one nearer to them than `LEAST_PIT` and `MOST_PIT`.
 """
 
 import math
@@ -19,7 +19,8 @@ from backtest.coverage_tests import SIZE, Verdict
 from backtest.tail_hits import SEED, Hits, TailTest, chi_squared, hits_of, judge_hits, panels, refuse_tail
 from data import Floats, ParameterError
 
-LEAST_PIT = 1e-16  # what an impossible result is clipped to: 8.2 standard deviations
+LEAST_PIT = 1e-300  # what an impossible loss is clipped to: 37 standard deviations
+MOST_PIT = 1.0 - 1e-16  # and an impossible gain: 8.2, for floats near 1 tell no more
 FEWEST_FOR_LAW = 10  # decisions below which three parameters are not estimated
 # Mean of the likelihood ratio over that of its chi-squared: 1 + BARTLETT / (n - 2), fitted to simulations at n from 10
 # to 320, which a test repeats; Bartlett (1937), Proc. Royal Society A 160.
@@ -137,9 +138,9 @@ def _clipped(pit: ArrayLike) -> tuple[Floats, str]:
     (told,) = panels(pit)
     if ((told < 0) | (told > 1)).any():
         raise ParameterError(f"a pit must lie in [0, 1], got {told[(told < 0) | (told > 1)][0]}")
-    ends = int(((told == 0) | (told == 1)).sum())
-    note = f"; {ends} pits of exactly 0 or 1, which the law calls impossible, were clipped" if ends else ""
-    return np.clip(told, LEAST_PIT, 1.0 - LEAST_PIT), note
+    ends = int(((told < LEAST_PIT) | (told > MOST_PIT)).sum())
+    note = f"; {ends} pits of 0 or 1, or as good as that, which the law calls impossible, were clipped" if ends else ""
+    return np.clip(told, LEAST_PIT, MOST_PIT), note
 
 
 def _scores(pit: ArrayLike) -> tuple[Floats, str]:

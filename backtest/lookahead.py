@@ -1,9 +1,9 @@
 """Does any model see tomorrow?
 
-The future is rewritten in several ways, the model is refitted on every row, and its margins up to now must stay equal
-to the last bit. A rewriting that only truncates misses leaks of the same day, one that only reverses misses what does
-not depend on order, and one that only perturbs misses what needs a hole: all are run. `planted_leaks` holds the models
-that must be caught.
+The future is rewritten in several ways, the model is refitted on every row, and its margins, and the laws it states, up
+to now must stay equal to the last bit. A rewriting that only truncates misses leaks of the same day, one that only
+reverses misses what does not depend on order, and one that only perturbs misses what needs a hole: all are run.
+`planted_leaks` holds the models that must be caught.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from backtest.portfolios import Books
-from backtest.replay import charges
+from backtest.replay import Charge, walk
 from data import Coverage, Floats, HistoryError, MarginlabError, MarketHistory
 from data.history import PANELS
 from margin_models import MarginModel
 
-_FEATURES = ("volume", "funding")
+_FEATURES = ("volume", "funding", "depth", "features")
 Rewriting = Callable[[MarketHistory, int], MarketHistory]
 
 
 @dataclass(frozen=True)
 class Audit:
-    """One model's verdict: `leaks` says for each rewriting of the future that changed a margin, which row changed."""
+    """One model's verdict: `leaks` says for each rewriting of the future that changed a margin or a law, which row."""
 
     model: str
     rows: int
@@ -43,10 +43,27 @@ def _rewritten(history: MarketHistory, row: int, change: Callable[[Floats], Floa
     panels: dict[str, Any] = {}
     for name in PANELS:
         panel = getattr(history, name)
-        if panel is not None:
-            panels[name] = np.concatenate([panel[: row + 1], change(panel[row + 1 :])])
+        if panel is None:
+            continue
+        past, future = panel[: row + 1], panel[row + 1 :]
+        structure = name in ("curves", "surfaces")
+        panels[name] = np.concatenate([past, _restruck(future, change) if structure else change(future)])
     rates = {name: np.concatenate([rate[: row + 1], change(rate[row + 1 :])]) for name, rate in history.fx.items()}
     return replace(history, fx=rates, **panels)
+
+
+def _restruck(structures: Floats, change: Callable[[Floats], Floats]) -> Floats:
+    """Other curves (T, A, K, 3) or surfaces (T, A, K, 7), sound ones: in another order, or with changed figures.
+
+    Of a smile only the tenor changes, as other figures may make it none; without a tenor it loses them.
+    """
+    rows = np.arange(1.0, len(structures) + 1)
+    order = change(rows)
+    if np.array_equal(np.sort(order), rows):
+        return np.asarray(structures[order.astype(np.intp) - 1])
+    free = 1 if structures.shape[-1] == 7 else 3
+    other = np.concatenate([change(structures[..., :free]), structures[..., free:]], axis=-1)
+    return np.where(np.isnan(other[..., :1]), np.nan, other)
 
 
 def perturbed(history: MarketHistory, row: int) -> MarketHistory:
@@ -140,8 +157,8 @@ def audit(
 
     def margins(market: MarketHistory) -> Floats:
         with threadpool_limits(1):
-            asked = charges(model, market, books, coverage, known, window=window, refit_every=1)
-            return np.array([requirement.initial for _, requirement, _ in asked])
+            asked = walk(model, market, books, coverage, known, window=window, refit_every=1)
+            return np.array([_figures(one) for one in asked])
 
     honest = margins(history)
 
@@ -152,13 +169,20 @@ def audit(
     return Audit(name or repr(model), len(known), tuple(leaks))
 
 
+def _figures(one: Charge) -> Floats:
+    """Margin, VaR and ES of each portfolio, (3 P,), NaN for the law where none is stated."""
+    margin = one.requirement.initial
+    none = np.full_like(margin, np.nan)
+    return np.concatenate([margin, *((none, none) if one.law is None else (one.law.var, one.law.es))])
+
+
 def _difference(honest: Floats, again: Callable[[], Floats], history: MarketHistory, rows: Sequence[int]) -> str:
-    """Where margins differ from the honest ones, "" where nowhere."""
+    """Where margins or laws differ from the honest ones, "" where nowhere."""
     try:
         doctored = again()
     except (MarginlabError, ArithmeticError, ValueError, IndexError, KeyError) as error:
         return f"raised {type(error).__name__} ({str(error)[:80]})"
-    changed = (honest != doctored).any(axis=1)
+    changed = ((honest != doctored) & ~(np.isnan(honest) & np.isnan(doctored))).any(axis=1)
     if not changed.any():
         return ""
     row = rows[int(np.flatnonzero(changed)[0])]

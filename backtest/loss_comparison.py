@@ -10,13 +10,14 @@ import pandas as pd
 
 from backtest.block_means import DRAWS, StationaryBlocks
 from backtest.bootstrap import SEED, block_length
-from backtest.date_losses import date_losses
-from backtest.loss_differences import diebold_mariano
+from backtest.date_losses import date_losses, law_losses, scored_by_law
+from backtest.loss_differences import OVERLAPPING, diebold_mariano
 from backtest.model_confidence_set import SIZE, ConfidenceSet, SuperiorAbility, model_confidence_set, superior_ability
 from data import Floats, ParameterError
 
 if TYPE_CHECKING:
     from backtest.comparison import Comparison
+    from backtest.replay import Replay
 
 LEAST_BLOCKS = 5  # fewer blocks than this cannot be drawn in ways that differ
 
@@ -67,7 +68,8 @@ class LossComparison:
         if not self.testable:
             return f"Model confidence set: not testable ({self.notes})."
         share = 100.0 * (1.0 - self.confidence_set.size)
-        noted = f" ({self.notes})" if self.notes else ""
+        alike = _noted(self.models, self.confidence_set)
+        noted = f" ({alike})" if alike else ""
         return (
             f"Model confidence set at {share:g} % by {self.what} ({self.dates} dates, blocks of {self.block} on "
             f"average): {', '.join(self.included)}{noted}."
@@ -107,10 +109,32 @@ def compare_losses(
         losses = {name: date_losses(comparison[name]) for name in ranked}
     else:
         losses = {name: comparison.judgements[name].by_date for name in ranked}
-    run = comparison[ranked[0]]
-    overlap = int((np.searchsorted(run.time, run.end, side="left") - np.arange(len(run.time))).max())
     what = f"pinball loss {'as charged' if as_charged else 'at equal coverage'}, mean over books"
-    return compare_dates(losses, overlap, what, draws=draws, seed=seed)
+    return compare_dates(losses, _overlap(comparison[ranked[0]]), what, draws=draws, seed=seed)
+
+
+def compare_laws(comparison: "Comparison", *, draws: int = DRAWS, seed: int = SEED) -> LossComparison | None:
+    """Compare the ranked models that state a law by the FZ0 loss of its VaR and ES; None where no model states one.
+
+    FZ0 is larger for riskier books, so that only pairs are scored of which every one of these models states a VaR
+    above zero. Patton, Ziegel and Chen (2019), J. Econometrics 211.
+    """
+    stated = {
+        name: run
+        for name, run in comparison.replays.items()
+        if run.tail is not None and name not in comparison.unranked
+    }
+    if not stated:
+        return None
+    pairs = np.logical_and.reduce([scored_by_law(run) for run in stated.values()])
+    losses = {name: law_losses(run, pairs) for name, run in stated.items()}
+    what = "FZ0 of the stated law, mean over books"
+    return compare_dates(losses, _overlap(next(iter(stated.values()))), what, draws=draws, seed=seed)
+
+
+def _overlap(run: "Replay") -> int:
+    """Decisions that a horizon lasts."""
+    return int((np.searchsorted(run.time, run.end, side="left") - np.arange(len(run.time))).max())
 
 
 def compare_dates(
@@ -129,7 +153,7 @@ def compare_dates(
     Raises
     ------
     ParameterError
-        Where there is no model, lengths differ, or the overlap is below 1.
+        Where there is no model, lengths differ, a loss is infinite, or the overlap is below 1.
     """
     if not losses or len({np.shape(one) for one in losses.values()}) != 1 or overlap < 1:
         shapes = {name: np.shape(one) for name, one in losses.items()}
@@ -137,6 +161,9 @@ def compare_dates(
             f"equally many dates of >= 1 model and an overlap >= 1 are needed, got {shapes}, {overlap}"
         )
     names, panel = tuple(losses), np.column_stack(list(losses.values())).astype(np.float64)
+    if np.isinf(panel).any():
+        wrong = [name for name, column in zip(names, panel.T, strict=True) if np.isinf(column).any()]
+        raise ParameterError(f"losses must be finite, or NaN where there is none, got infinite ones of {wrong}")
     panel = np.ascontiguousarray(panel[np.isfinite(panel).all(axis=1)])
     dates = len(panel)
     block = block_length(dates, overlap) if dates else 0
@@ -166,7 +193,7 @@ def compare_dates(
         overlap=overlap,
         block=block,
         testable=chosen.testable,
-        notes=_noted(names, chosen),
+        notes="; ".join(filter(None, (_noted(names, chosen), OVERLAPPING if overlap > 1 else ""))),
     )
 
 

@@ -15,6 +15,12 @@ from backtest.block_means import Resampling
 from data import Floats, ParameterError
 
 _NOISE = 1e-12  # of the size of the losses: what varies less than this is their rounding
+# Measured on 4,000 series of overlapping sums of 5 or 20 normals; a test repeats one of them.
+OVERLAPPING = (
+    "over several steps equal models are rejected too often where dates are few: at 5 %, 21 % of them with 3 horizons "
+    "in the sample, 11 % with 6, 8 to 9 % with 12, 6 % with 50"
+)
+_FLAT = 1e-9  # of the variance without them: what autocovariances leave of it that is less than this is rounding
 UNTESTABLE = "losses do not differ from date to date: there is nothing to test"
 _BARTLETT = "a variance with equal weights was negative: Bartlett's are taken there"
 
@@ -62,7 +68,8 @@ def diebold_mariano(first: Floats, second: Floats, horizon: int = 1, *, lags: in
     Diebold and Mariano (1995), "Comparing predictive accuracy", J. Business & Economic Statistics 13, with the small
     sample correction and Student t(R - 1) of Harvey, Leybourne and Newbold (1997), Int. J. Forecasting 13, equation 9:
     autocovariances up to `horizon` - 1 at equal weights, or Bartlett's where those give no positive variance. With
-    `lags`, instead, the variance of Newey and West (1987) with so many and a normal p-value. Neither holds for nested
+    `lags`, instead, the variance of Newey and West (1987) with so many and a normal p-value. Several steps reject too
+    often in short samples: how often, the notes say (OVERLAPPING). Neither holds for nested
     models that are estimated on the same growing sample.
 
     Raises
@@ -82,13 +89,14 @@ def diebold_mariano(first: Floats, second: Floats, horizon: int = 1, *, lags: in
         statistic = _ratio(mean, _variance_of_mean(difference, _bartlett(lags)), varies)
         return _told(mean, statistic, 2.0 * ndtr(-np.abs(statistic)), varies, f"Diebold-Mariano, Newey-West({lags})")
     flat = _variance_of_mean(difference, np.ones(horizon - 1))
-    negative = varies & (flat <= 0.0)
+    negative = varies & (flat <= _FLAT * _variance_of_mean(difference, np.empty(0)))
     variance = np.where(negative, _variance_of_mean(difference, _bartlett(horizon - 1)), flat)
     shrink = np.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
     statistic = shrink * _ratio(mean, variance, varies)
     p_value = 2.0 * stdtr(n - 1, -np.abs(statistic))
     method = f"Diebold-Mariano, Harvey-Leybourne-Newbold, {horizon} steps, t({n - 1})"
-    return _told(mean, statistic, p_value, varies, method, _BARTLETT if negative.any() else "")
+    said = [OVERLAPPING] * (horizon > 1) + [_BARTLETT] * bool(negative.any())
+    return _told(mean, statistic, p_value, varies, method, "; ".join(said))
 
 
 def giacomini_white(first: Floats, second: Floats, horizon: int = 1) -> Difference:
@@ -124,6 +132,9 @@ def resampled_difference(first: Floats, second: Floats, blocks: Resampling) -> D
 
     `first` and `second` are (R,). The statistic is the mean over the standard deviation of its draws. The observed
     mean counts as one draw, so that no p-value is 0 (Davison and Hinkley 1997, Bootstrap Methods, equation 4.11).
+    Blocks underestimate the variance of few dates: on overlapping horizons, with blocks of `block_length`, it rejected
+    28 % of equal models at 5 % with 6 horizons in the sample, 18 to 19 % with 12, 9 to 12 % with 50 (400 series), more
+    often than `diebold_mariano`.
     ParameterError as `differences`, and for panels.
     """
     difference, varies = differences(first, second)

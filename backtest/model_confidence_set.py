@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backtest.block_means import Resampling, StationaryBlocks, refuse_unknown
 from backtest.confidence_kernels import larger_ranges, pair_variances
 from data import Floats, ParameterError
+from data.arrays import Bools, Ints
 
 SIZE = 0.10  # Hansen, Lunde and Nason show sets of 90 % and of 75 %
-_NOISE = 1e-12  # of the size of the losses: what varies less than this is their rounding
-
-Ints = NDArray[np.int64]
+_NOISE = 1e-12  # of the larger of two models' losses: what their difference varies less by is its rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ class ConfidenceSet:
     alike: tuple[tuple[int, int], ...] = ()
 
     @property
-    def included(self) -> NDArray[np.bool_]:
+    def included(self) -> Bools:
         """Which models are in, (M,)."""
         return np.asarray(self.p_value > self.size)
 
@@ -52,7 +50,8 @@ class SuperiorAbility:
     """Whether any model beats a benchmark: a small p-value says that one does.
 
     `consistent` is Hansen's, `lower` and `upper` are its bounds, `upper` White's (2000) reality check. `statistic` is
-    the largest mean difference, benchmark minus model. All p-values are 1 where not testable: no model ever differs.
+    the largest mean difference, benchmark minus model; studentised it is never below 0, and all p-values are 1 where it
+    is 0. So they are where not testable, that is where no model ever differs.
     """
 
     lower: float
@@ -76,7 +75,9 @@ def model_confidence_set(
 
     Hansen, Lunde and Nason (2011), "The model confidence set", Econometrica 79: the range statistic T_R over pairs, or,
     where not `pairwise`, T_max against the average of those still there. Two models whose difference does not vary are
-    never told apart, and are named in `alike`. Gives what arch.bootstrap.MCS gives on the same draws (R and max).
+    never told apart, and are named in `alike`. Gives what arch.bootstrap.MCS gives on the same draws (R and max). Few
+    dates keep all of four equal models less often than the 90 % promised (600 samples each): 84 % at 150 dates, blocks
+    of 4 and 199 draws, 85 % at 1,999 draws, 89 % with blocks of 1 or with 600 dates. More draws do not mend it.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def model_confidence_set(
     if not 0.0 < size < 1.0:
         raise ParameterError(f"size must lie within (0, 1), got {size}. Typical values: 0.05-0.25.")
     mean, means = losses.mean(axis=0), _drawn(losses, blocks, drawn)
-    error, noise = means - mean, _NOISE * float(np.abs(losses).max())
+    error, noise = means - mean, _noise(losses)
     leave = _by_range if pairwise else _by_maximum
     order, step_p = leave(mean, error, noise)
     p_value = np.ones(len(mean))
@@ -110,7 +111,13 @@ def _drawn(losses: Floats, blocks: Resampling | None, drawn: Floats | None) -> F
     return np.ascontiguousarray(drawn, np.float64)
 
 
-def _by_range(mean: Floats, error: Floats, noise: float) -> tuple[Ints, Floats]:
+def _noise(losses: Floats) -> Floats:
+    """What the difference of two models may vary by through rounding alone, (M, M)."""
+    size = np.abs(losses).max(axis=0)
+    return np.asarray(_NOISE * np.maximum(size[:, None], size))
+
+
+def _by_range(mean: Floats, error: Floats, noise: Floats) -> tuple[Ints, Floats]:
     """Models as they leave, and the p-value of each step whose models can be told apart."""
     error = np.ascontiguousarray(error)
     deviation = np.sqrt(pair_variances(error))
@@ -126,15 +133,16 @@ def _by_range(mean: Floats, error: Floats, noise: float) -> tuple[Ints, Floats]:
     return whole, larger / len(error)
 
 
-def _by_maximum(mean: Floats, error: Floats, noise: float) -> tuple[Ints, Floats]:
+def _by_maximum(mean: Floats, error: Floats, noise: Floats) -> tuple[Ints, Floats]:
     """As `_by_range`, against the average; models that tie leave together."""
     left, order, p_value = np.arange(len(mean)), [], []
     while len(left) > 1:
         centred = error[:, left] - error[:, left].mean(axis=1, keepdims=True)
         deviation = np.sqrt((centred**2).mean(axis=0))
-        if not (deviation > noise).any():
+        rounding = noise[np.ix_(left, left)].max()  # of the average, which the largest losses set
+        if not (deviation > rounding).any():
             break
-        deviation = np.where(deviation > noise, deviation, np.inf)
+        deviation = np.where(deviation > rounding, deviation, np.inf)
         distance = (mean[left] - mean[left].mean()) / deviation
         worst = distance == distance.max()
         if worst.all():
@@ -146,9 +154,9 @@ def _by_maximum(mean: Floats, error: Floats, noise: float) -> tuple[Ints, Floats
     return np.array([*order, *left], dtype=np.int64), np.array(p_value, dtype=np.float64)
 
 
-def _alike(error: Floats, noise: float) -> Iterator[tuple[int, int]]:
+def _alike(error: Floats, noise: Floats) -> Iterator[tuple[int, int]]:
     for i, j in np.argwhere(np.tri(error.shape[1], k=-1).T > 0):
-        if np.abs(error[:, i] - error[:, j]).max() <= noise:
+        if np.abs(error[:, i] - error[:, j]).max() <= noise[i, j]:
             yield int(i), int(j)
 
 
@@ -165,6 +173,10 @@ def superior_ability(
     Hansen (2005), "A test for superior predictive ability", J. Business & Economic Statistics 23. As it stands the
     largest mean difference is tested, as arch.bootstrap.SPA does on the same draws; `studentised`, each over its
     standard deviation, as the paper proposes. Variances are those of the stationary bootstrap (its equation for omega).
+    Otherwise than in arch, models whose losses are always the benchmark's take no part: with a twin of the best in the
+    panel statistic and draws are all 0, and arch counts no draw above it, a p-value of 0. And studentised the statistic
+    is never below 0, as in the paper, and the p-value 1 where it is 0; arch, and this as it stands, count the draws
+    above a statistic below 0.
 
     Parameters
     ----------
@@ -183,9 +195,9 @@ def superior_ability(
     if not 0 <= benchmark < models or rows < 3:
         raise ParameterError(f"a column of 0 to {models - 1} and >= 3 dates are needed, got {benchmark} and {rows}")
     means = _drawn(losses, blocks, drawn)
-    others = np.arange(models) != benchmark
-    gain = losses[:, [benchmark]] - losses[:, others]
-    noise = _NOISE * float(np.abs(losses).max())
+    gain, noise = losses[:, [benchmark]] - losses, _noise(losses)[benchmark]
+    others = np.abs(gain).max(axis=0) > noise
+    gain, noise = gain[:, others], noise[others]
     method = f"superior predictive ability, {'studentised, ' if studentised else ''}{len(means)} block-bootstrap draws"
     if not (gain.std(axis=0) > noise).any():
         return SuperiorAbility(1.0, 1.0, 1.0, 0.0, False, method, "no model's losses differ from the benchmark's")
@@ -195,6 +207,8 @@ def superior_ability(
     scale = np.where(deviation > noise, deviation, np.inf) if studentised else np.ones_like(mean)
     centres = np.maximum(mean, 0.0), np.where(hopeless, 0.0, mean), mean
     statistic = float((mean / scale).max())
+    if studentised and statistic <= 0.0:
+        return SuperiorAbility(1.0, 1.0, 1.0, 0.0, True, method, "no model loses less than the benchmark on average")
     lower, consistent, upper = (float((((star - centre) / scale).max(axis=1) > statistic).mean()) for centre in centres)
     return SuperiorAbility(lower, consistent, upper, statistic, True, method)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from backtest.option_recipes import Leg, OptionRecipe, column_of, has_curve
 from backtest.strikes import Expiries, exactly, fridays
 from data import Book, HistoryError, Instrument, MarketHistory, MarketState, ParameterError
+from data.arguments import members
 from data.clock import plain_span
 
 __all__ = ["Leg", "OptionRecipe", "Scheduled", "exactly", "fridays", "option_books", "structures"]
@@ -69,6 +70,7 @@ def option_books(
     >>> len(option_books(("BTC", "ETH")).portfolios)
     38
     """
+    members("underlyings", underlyings, "names such as ('BTC', 'ETH')")
     return OptionRecipe(tuple(underlyings), structures(days, far), inverse, expiries, step)
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from backtest.strikes import Expiries, fridays, listed_strikes, log_strikes
 from data import Book, DataError, Floats, Instrument, MarketState, ParameterError
+from data.arguments import members, refuse_no_number, refuse_other_types
+from data.arrays import Bools, Places
 from data.clock import Stamps
 from data.coverage import DAYS_A_YEAR
 from data.curves import forward_ratio
@@ -35,7 +36,7 @@ class Leg:
     Raises
     ------
     ParameterError
-        If the kind is unknown, or a figure outside its range.
+        If the kind is unknown, or a figure is no finite number or outside its range.
     """
 
     quantity: float | None
@@ -47,11 +48,15 @@ class Leg:
     def __post_init__(self) -> None:
         if self.kind not in ("call", "put", "future", "perpetual", "spot"):
             raise ParameterError(f"a leg is a call, put, future, perpetual or spot, got {self.kind!r}")
+        for name in ("quantity", "delta", "moneyness", "days"):
+            value = getattr(self, name)
+            if value is not None or name in ("moneyness", "days"):
+                refuse_no_number(f"{name} of a leg", value)
         if self.quantity is None and self.kind in ("call", "put"):
             raise ParameterError(f"a hedge is a future, perpetual or spot, got a {self.kind}")
         if self.delta is not None and not 0.0 < self.delta < 1.0:
             raise ParameterError(f"delta must lie in (0, 1), unsigned, got {self.delta}. Typical values: 0.1, 0.25.")
-        if not (0.0 < self.moneyness < np.inf and 0.0 < self.days < np.inf):
+        if not (self.moneyness > 0.0 and self.days > 0.0):
             raise ParameterError(f"moneyness and days must be > 0, got {self.moneyness} and {self.days}")
 
     @property
@@ -80,7 +85,7 @@ class OptionRecipe:
     Raises
     ------
     ParameterError
-        If the step is outside (0, 0.5), or a structure has no leg or several hedges.
+        If an argument is of another type, the step outside (0, 0.5), or a structure has no leg or several hedges.
 
     >>> strangle = {"strangle": (Leg(-1, "call", delta=0.25), Leg(-1, "put", delta=0.25))}
     >>> OptionRecipe(("BTC", "ETH"), strangle).portfolios
@@ -94,9 +99,14 @@ class OptionRecipe:
     step: float = 0.01
     _contracts: tuple[Contract, ...] = field(init=False, repr=False)
     _quantity: Floats = field(init=False, repr=False)
-    _hedge: NDArray[np.intp] = field(init=False, repr=False)
+    _hedge: Places = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        _refuse_no_recipe(self.underlyings, self.structures)
+        refuse_other_types("inverse", self.inverse, "True or False", bool)
+        if not callable(self.expiries):
+            raise ParameterError(f"expiries must be a function such as fridays or exactly, got {self.expiries!r}")
+        refuse_no_number("step", self.step)
         if not 0.0 < self.step < 0.5:
             raise ParameterError(f"step must lie in (0, 0.5), a share of spot, got {self.step}. Typical: 0.005, 0.01.")
         every = list(self.structures.values())
@@ -161,7 +171,7 @@ class OptionRecipe:
         _bring_delta_to_zero(book, quantity, hedges, state)
         return book.at(state)
 
-    def _whole(self, at: NDArray[np.intp]) -> NDArray[np.bool_]:
+    def _whole(self, at: Places) -> Bools:
         """Which structures have all their legs, when the contracts stand `at` these places, -1 for nowhere."""
         lacks = (self._quantity != 0) & (at < 0)
         lacks[np.arange(len(lacks)), self._hedge] |= (self._hedge >= 0) & (at[self._hedge] < 0)
@@ -201,7 +211,17 @@ class OptionRecipe:
         return listed_strikes(strike, spot, self.step)
 
 
-def _bring_delta_to_zero(book: Book, quantity: Floats, hedges: NDArray[np.intp], state: MarketState) -> None:
+def _refuse_no_recipe(underlyings: object, structures: object) -> None:
+    for name in members("underlyings", underlyings, "names such as ('BTC', 'ETH')"):
+        refuse_other_types("an underlying", name, "a name such as 'BTC'", str)
+    if not isinstance(structures, Mapping):
+        raise ParameterError(f"structures must be the legs of each by name, {{name: (Leg, ...)}}, got {structures!r}")
+    for name, legs in structures.items():
+        for leg in members(f"structure {name!r}", legs, "legs, (Leg, ...)"):
+            refuse_other_types(f"structure {name!r}", leg, "legs, (Leg, ...)", Leg)
+
+
+def _bring_delta_to_zero(book: Book, quantity: Floats, hedges: Places, state: MarketState) -> None:
     """Put the hedge of each portfolio that has one into its quantities; `hedges` (P,) are places, -1 for none."""
     hedged = np.flatnonzero(hedges >= 0)
     if hedged.size:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from backtest.tail_hits import panels, pit_at, refuse_tail
+from backtest.tail_hits import panels, pit_at, refuse_infinite, refuse_tail
 from data import Floats, ParameterError
 from data.laws import unit_tail
 
@@ -18,10 +18,11 @@ def pit_of_law(loss: ArrayLike, var: ArrayLike, rate: float, *, degrees: float =
     """The pit of each loss under the elliptical law about zero whose `rate` quantile is `var`; shape of the losses.
 
     NaN where VaR is not above zero: such a law says nothing. ParameterError for a rate that is no tail, degrees of
-    freedom not above 2, or shapes that differ.
+    freedom not above 2, an infinite loss, or shapes that differ.
     """
     refuse_tail(rate, degrees)
     lost, quantile = panels(loss, var)
+    refuse_infinite(lost)
     known = quantile > 0
     unit = np.divide(lost, quantile, out=np.full_like(lost, np.nan), where=known)
     return pit_at(unit * unit_tail(1.0 - rate, degrees)[0], degrees).reshape(np.shape(loss))
@@ -31,11 +32,12 @@ def pit_of_sample(loss: ArrayLike, sample: ArrayLike) -> Floats:
     """The pit of each loss among a sample of its law, (..., S) for losses (...,); NaN where either is not known.
 
     The loss takes the middle of its rank among S + 1: where it is one more draw from the law this is uniform, and never
-    0 or 1. ParameterError where the shapes do not agree.
+    0 or 1. ParameterError where the shapes do not agree, or a loss is infinite.
     """
     lost, law = np.asarray(loss, dtype=np.float64), np.asarray(sample, dtype=np.float64)
     if law.shape[:-1] != lost.shape or not law.shape[-1]:
         raise ParameterError(f"sample must be {lost.shape} and one axis more, not empty, got {law.shape}")
+    refuse_infinite(lost)
     deeper, equal = (law > lost[..., None]).sum(axis=-1), (law == lost[..., None]).sum(axis=-1)
     known = np.isfinite(lost) & np.isfinite(law).all(axis=-1)
     return np.where(known, (deeper + 0.5 * equal + 0.5) / (law.shape[-1] + 1.0), np.nan)

@@ -1,12 +1,10 @@
 """At which rows of a history is everything known that it takes to value some books?"""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from backtest.portfolios import Books, struck_on
 from data import Floats, HistoryError, Instrument, MarketHistory
-
-Bools = NDArray[np.bool_]
+from data.arrays import Bools
 
 
 def priced_rows(history: MarketHistory, books: Books) -> tuple[Bools, Bools]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from backtest.book_cost import BookCost, closings
 from backtest.closeout import LiquidationCost, closeout
 from backtest.portfolios import Books, joined
 from backtest.priced_rows import priced_rows
+from backtest.tail_path import TailPath, TailRecorder, charge_and_law, refuse_broken_law
 from data import Coverage, Floats, HistoryError, MarketHistory, ModelError, ParameterError
 from data.clock import Stamps
 from margin_models import MarginModel, Requirement
+from margin_models.base import TailForecast
 
 Bools = NDArray[np.bool_]
 Rows = NDArray[np.intp]
@@ -27,7 +31,7 @@ class Outcome:
 
     `rows` (R,) are the decisions' rows in the history, `end` (R,) the instants their horizons end, `loss` and
     `loss_worst` (R, P) per unit of gross notional, NaN where a portfolio held nothing. `skipped` counts decisions left
-    out for a hole at either end.
+    out for a hole at either end; `notes` say what else is to be known of the losses.
     """
 
     coverage: Coverage
@@ -38,14 +42,17 @@ class Outcome:
     loss: Floats
     loss_worst: Floats
     skipped: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Replay:
     """What was asked and what was lost, (R, P) per unit of gross notional: rows are decisions, columns portfolios.
 
-    NaN where a portfolio held nothing. `notes` are what a model has to say about itself (fits refused, and why),
-    `implied` where the surfaces of its history are from.
+    NaN where a portfolio held nothing. `notes` are what a model has to say about itself (fits refused, and why), and
+    what is to be known of the losses,
+    `implied` where the surfaces of its history are from. `tail` are the laws that the model stated for the loss, None
+    where it stated none.
     """
 
     model: str
@@ -60,6 +67,7 @@ class Replay:
     skipped: int = 0
     notes: tuple[str, ...] = field(default=())
     implied: str = ""
+    tail: TailPath | None = None
 
     @property
     def loss(self) -> Floats:
@@ -164,16 +172,30 @@ def outcomes(
     """
     history, source = history.valued_in(coverage.numeraire), joined(books)
     rows, skipped = decisions(history, source, window, coverage, every)
+    cost = cost or LiquidationCost()
+    seen = np.zeros(2, dtype=np.int64)
     loss, worst = np.empty((2, len(rows), len(source.portfolios)))
     for step, row in enumerate(rows.tolist()):
         state = history.at(row)
         book = source.at(state)
         gross = book.gross(state)
         unit = np.divide(1.0, gross, out=np.full_like(gross, np.nan), where=gross > 0)
-        end, along = closeout(book, history, row, coverage, cost or LiquidationCost())
+        end, along = closeout(book, history, row, coverage, cost)
         loss[step], worst[step] = end * unit, along * unit
+        if isinstance(cost, BookCost):
+            seen += closings(book, history, row, coverage)
     ends = history.time[rows + history.steps(coverage)]
-    return Outcome(coverage, rows, history.time[rows], ends, source.portfolios, loss, worst, skipped)
+    notes = (f"depth unknown at {seen[1]} of {seen[0]} closings: charged by the square-root law",) if seen[1] else ()
+    return Outcome(coverage, rows, history.time[rows], ends, source.portfolios, loss, worst, skipped, notes)
+
+
+class Charge(NamedTuple):
+    """One decision: the fitted model, what it asked, the books' gross notional (P,), and the law it stated."""
+
+    fitted: MarginModel
+    requirement: Requirement
+    gross: Floats
+    law: TailForecast | None
 
 
 def charges(
@@ -186,7 +208,22 @@ def charges(
     window: int,
     refit_every: int,
 ) -> Iterator[tuple[MarginModel, Requirement, Floats]]:
-    """The fitted model, its requirement and the books' gross notional (P,) at each row, in order.
+    """The fitted model, its requirement and the books' gross notional (P,) at each row, in order, as `walk` does."""
+    told = walk(model, history, books, coverage, rows, window=window, refit_every=refit_every)
+    return ((one.fitted, one.requirement, one.gross) for one in told)
+
+
+def walk(
+    model: MarginModel,
+    history: MarketHistory,
+    books: Books | Sequence[Books],
+    coverage: Coverage,
+    rows: Sequence[int],
+    *,
+    window: int,
+    refit_every: int,
+) -> Iterator[Charge]:
+    """What is charged, and by which law, at each row, in order.
 
     Refits every `refit_every` decisions on the `window` rows up to then. Nothing here looks beyond a row.
     """
@@ -199,9 +236,10 @@ def charges(
             fitted = next(fits)
         past = history.rows(0, row + 1)
         book = source.at(past.now)
-        asked = fitted.requirement(past, book)
+        asked, law = charge_and_law(fitted, past, book)
         _refuse_broken(model, asked, book.portfolios, past.now.time)
-        yield fitted, asked, book.gross(past.now)
+        refuse_broken_law(model, law, book.portfolios, past.now.time)
+        yield Charge(fitted, asked, book.gross(past.now), law)
 
 
 def replay(
@@ -226,7 +264,7 @@ def replay(
     window : rows a fit sees.
     refit_every : decisions between fits.
     every : rows between decisions.
-    cost : what getting out costs; `LiquidationCost()` where None.
+    cost : what getting out costs; `LiquidationCost()` where None, `BookCost()` for what the order books offer.
     outcome : the losses, where they are known from another model's replay over the same decisions.
     name : what tables call the model; its repr where None.
     progress : show a bar over the decisions.
@@ -236,7 +274,8 @@ def replay(
     HistoryError
         If the history is too short for the window and the horizon.
     ModelError
-        If the model returns a margin that is NaN, infinite, negative or of the wrong shape.
+        If the model returns a margin that is NaN, infinite, negative or of the wrong shape, or states a law that is
+        not finite or whose expected shortfall lies below its value at risk.
     ParameterError
         If an outcome is given that was told for another coverage or other books.
     """
@@ -244,9 +283,9 @@ def replay(
         raise ParameterError(f"the outcome was told for {outcome.coverage} and other books, asked is {coverage}")
     told = outcome or outcomes(history, books, coverage, window=window, every=every, cost=cost)
     with threadpool_limits(1):
-        asked = charges(model, history, books, coverage, told.rows.tolist(), window=window, refit_every=refit_every)
+        asked = walk(model, history, books, coverage, told.rows.tolist(), window=window, refit_every=refit_every)
         shown = tqdm(asked, name or repr(model), len(told.rows), leave=False, disable=not progress)
-        initial, maintenance, said = _per_unit(shown, told.loss.shape)
+        initial, maintenance, said, tail = _per_unit(shown, told.loss_worst if coverage.path == "worst" else told.loss)
     return Replay(
         name or repr(model),
         coverage,
@@ -258,33 +297,40 @@ def replay(
         told.loss,
         told.loss_worst,
         told.skipped,
-        said,
+        (*said, *told.notes),
         history.implied,
+        tail,
     )
 
 
-def _per_unit(
-    asked: Iterable[tuple[MarginModel, Requirement, Floats]], shape: tuple[int, ...]
-) -> tuple[Floats, Floats, tuple[str, ...]]:
-    """Both margins per unit of gross notional, (R, P), NaN where nothing is held; and what the fits refused."""
-    initial, maintenance = np.empty((2, *shape))
+def _per_unit(asked: Iterable[Charge], loss: Floats) -> tuple[Floats, Floats, tuple[str, ...], TailPath | None]:
+    """Both margins per unit of gross notional, (R, P), NaN where nothing is held; what fits refused; and the laws."""
+    initial, maintenance = np.empty((2, *loss.shape))
+    laws = TailRecorder(loss)
     notes: dict[str, int] = {}
     seen: MarginModel | None = None
-    for step, (fitted, requirement, gross) in enumerate(asked):
+    for step, (fitted, requirement, gross, law) in enumerate(asked):
         unit = np.divide(1.0, gross, out=np.full_like(gross, np.nan), where=gross > 0)
         initial[step], maintenance[step] = requirement.initial * unit, requirement.maintenance * unit
+        laws.put(step, law, gross, unit)
         if fitted is not seen:
+            _collect(seen, notes)
             seen = fitted
-            _collect(fitted, notes)
-    return initial, maintenance, tuple(f"{note} ({count} fits)" for note, count in notes.items())
+    _collect(seen, notes)
+    return initial, maintenance, tuple(f"{note} ({count} fits)" for note, count in notes.items()), laws.path
 
 
-def _collect(fitted: MarginModel, notes: dict[str, int]) -> None:
-    """Count what the parts of a fitted model say about fits they refused."""
-    for part in (fitted, *(value for key, value in vars(fitted).items() if key.endswith("_"))):
-        for symbol, reason in getattr(part, "failures_", {}).items():
-            note = f"{symbol}: {reason.partition(' (')[0]}"  # without the figures of one fit
-            notes[note] = notes.get(note, 0) + 1
+def _collect(fitted: MarginModel | None, notes: dict[str, int]) -> None:
+    """Count what the parts of a fitted model, at the end of its use, say about fits they refused.
+
+    They say {symbol: why} or, where a fit is a book's and made anew at each decision, {why: how many}.
+    """
+    parts = () if fitted is None else (fitted, *(value for key, value in vars(fitted).items() if key.endswith("_")))
+    for part in parts:
+        for key, said in getattr(part, "failures_", {}).items():
+            counted = isinstance(said, int)
+            note = key if counted else f"{key}: {said.partition(' (')[0]}"  # without the figures of one fit
+            notes[note] = notes.get(note, 0) + (said if counted else 1)
 
 
 def _refuse_broken(model: MarginModel, asked: Requirement, portfolios: tuple[str, ...], time: np.datetime64) -> None:

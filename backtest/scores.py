@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from backtest.bootstrap import block_draws, block_length, interval
 from backtest.coverage_tests import kupiec
-from backtest.date_losses import date_losses
+from backtest.date_losses import date_losses, law_losses
 from backtest.equal_coverage import FLOOR, EqualCoverage, at_equal_coverage, mean_or_nan, scaled_margin_draws
 from backtest.false_discoveries import RATE, q_values
 from backtest.kernels import Tally, tally
+from backtest.law_verdicts import share_rejected
 from backtest.replay import Replay
 from data import Floats
 
@@ -42,6 +43,13 @@ class Scorecard:
     peak_to_trough : largest over smallest margin of a book, the median book.
     not_coverable : share of pairs that lost without having any margin to scale.
     decisions, skipped : decisions judged, and left out for a missing price.
+    power : probability that the exact Kupiec test of a book (the median one) notices breaches at twice the rate: "not
+        rejected" at a low power is no evidence.
+    fz0 : mean FZ0 loss, over dates, of the value at risk and expected shortfall stated (Patton, Ziegel and Chen 2019),
+        lower being better; NaN without a law.
+    law_rejected : share of books whose breaches McNeil and Frey's test, at 5 %, finds deeper than the expected
+        shortfall stated; NaN without a law, or where no book has two breaches.
+    states_law : 1 where the model states a law of the loss, else 0.
     """
 
     coverage: float
@@ -69,6 +77,10 @@ class Scorecard:
     not_coverable: float
     decisions: float
     skipped: float
+    power: float
+    fz0: float
+    law_rejected: float
+    states_law: float
 
     def to_frame(self) -> pd.DataFrame:
         """One row a score."""
@@ -150,6 +162,14 @@ def _kupiec_p(trial: Tally, level: float) -> Floats:
     return p_value
 
 
+def _power(trial: Tally, level: float) -> float:
+    """Power of the exact Kupiec test of the median book that has a trial, NaN where none has."""
+    some = trial.count > 0
+    if not some.any():
+        return float("nan")
+    return float(np.median(kupiec(trial.breaches[some], trial.count[some], 1.0 - level).power))
+
+
 @dataclass(frozen=True, eq=False)
 class Judgement:
     """A scorecard, the margin at equal coverage on each bootstrap draw of the dates, (B,), and losses by date.
@@ -203,6 +223,10 @@ def judge(replay: Replay) -> Judgement:
         not_coverable=float(bare.sum() / live.sum()),
         decisions=float(len(replay.time)),
         skipped=float(replay.skipped),
+        power=_power(trial, level),
+        fz0=float("nan") if replay.tail is None else mean_or_nan(law_losses(replay)),
+        law_rejected=share_rejected(replay),
+        states_law=float(replay.tail is not None),
     )
     return Judgement(card, drawn, date_losses(replay, margin=equal.margin))
 

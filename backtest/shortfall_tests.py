@@ -23,6 +23,7 @@ from backtest.tail_hits import (
     panels,
     quantile_of,
     reference,
+    refuse_infinite,
     refuse_tail,
     tail_forecasts,
 )
@@ -51,7 +52,8 @@ def acerbi_szekely_1(
     Raises
     ------
     ParameterError
-        Unless 0 < VaR < ES wherever a loss is known, the shapes agree, and rate and degrees are within range.
+        Unless 0 < VaR < ES wherever a loss is known, no loss is infinite, the shapes agree, and rate and degrees are
+        within range.
     """
     return _acerbi_szekely(_Z1, "Acerbi-Szekely Z1", loss, var, es, rate, degrees, sample)
 
@@ -167,6 +169,7 @@ def _acerbi_szekely(
 def _with_sample(loss: ArrayLike, sample: ArrayLike) -> tuple[Floats, Floats]:
     """Losses (R, P) and their laws (R, P, S); ParameterError where shapes differ or a law is not known."""
     (lost,), law = panels(loss), np.asarray(sample, dtype=np.float64)
+    refuse_infinite(lost)
     if law.shape[:-1] != np.shape(loss):
         raise ParameterError(
             f"sample must be the losses' shape and one axis more, got {law.shape} for {np.shape(loss)}"

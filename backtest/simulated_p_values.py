@@ -264,7 +264,11 @@ def surprise(freedom: ArrayLike, statistic: Floats) -> Floats:
 
 
 def uniforms(name: str, count: int, seed: int = SEED) -> Floats:
-    """The numbers that break the ties of the test of that name, one a portfolio in their order."""
+    """The numbers that break the ties of the test of that name, one a portfolio in their order.
+
+    By place, and not by what a book's breaches were: books without a breach, of which there are many, would else all
+    have one number, and be rejected together or not at all.
+    """
     return np.random.default_rng((seed, crc32(name.encode()))).random(count)
 
 

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
 from tqdm.auto import tqdm
 
 from backtest.breach_counts import probabilities
@@ -28,56 +27,68 @@ from backtest.simulated_p_values import (
     judge_panel,
     refuse_rate,
 )
+from backtest.size_of_evidence import size_of_evidence
+from backtest.size_of_laws import ERRORS, RIGHT, size_of_laws, tail_panel
+from backtest.size_of_pages import printed, size_page
 from data import Floats, ParameterError
 
 LENGTHS = (250, 500, 1000)
 RATE = 0.01
 REPETITIONS = 20_000
-ERRORS = 3.0  # standard errors that a share may be away from what it should be
 PATH_REPETITIONS = 1_999  # of the law of each path; every block draws its own, so that their errors average out
 
 _BLOCK = 250  # samples judged together
-_SHOCK, _MEMORY = 0.10, 0.85
 _ZONES = ("green", "yellow", "red")
 
 
 @dataclass(frozen=True, eq=False)
 class SizeStudy:
-    """The tables of `size_of_tests` and `zone_probabilities`, and what made them."""
+    """The tables of `size_of_tests`, `zone_probabilities`, `size_of_evidence`, `size_of_laws`, and what made them."""
 
     tests: pd.DataFrame
     zones: pd.DataFrame
+    evidence: pd.DataFrame
+    laws: pd.DataFrame
     rate: float
     repetitions: int
     seed: int
 
     @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Every table by name, as JSON and the page have them."""
+        return {"tests": self.tests, "zones": self.zones, "evidence": self.evidence, "laws": self.laws}
+
+    @property
     def holds(self) -> bool:
-        """Whether every size and zone is what it should be."""
-        return bool(self.tests["holds"].all() and self.zones["holds"].all())
+        """Whether every size, zone and share of evidence is what it should be."""
+        return all(bool(table["holds"].all()) for table in self.tables.values())
+
+    @property
+    def panels(self) -> dict[str, pd.DataFrame]:
+        """Sizes and powers at a nominal 5 %, by length and test: what a chart shows, under its titles."""
+        evidence = self.evidence.xs(1.0 / SIZE, level="threshold").reset_index(["evidence", "stake"])
+        evidence["test"] = evidence["evidence"] + ", " + evidence["stake"]
+        read = evidence.set_index("test", append=True).rename(columns={"share": "size"})
+        return {
+            "Tests of breaches": self.tests,
+            "Tests of the tail and of the law": self.laws,
+            f"Evidence, read every day: ever at {1.0 / SIZE:g}": read.assign(size_asymptotic=np.nan),
+        }
 
     def to_json(self) -> str:
-        """Both tables and what made them."""
+        """All tables and what made them."""
         asked = {"rate": self.rate, "repetitions": self.repetitions, "seed": self.seed, "holds": self.holds}
-        tables = {"tests": self.tests, "zones": self.zones}
-        told = {name: json.loads(table.reset_index().to_json(orient="records")) for name, table in tables.items()}
+        told = {name: json.loads(table.reset_index().to_json(orient="records")) for name, table in self.tables.items()}
         return json.dumps(asked | told, indent=1)
 
-    def to_markdown(self, command: str) -> str:
-        """A page: the command that made it, the seed, both tables, and how to read them."""
-        return _PAGE.format(
-            command=command,
-            repetitions=f"{self.repetitions:,}",
-            rate=f"{100 * self.rate:g} %",
-            seed=self.seed,
-            tests=_markdown_table(_printed_tests(self.tests)),
-            zones=_markdown_table(_printed_zones(self.zones)),
-        )
+    def to_markdown(self, command: str, figure: str | None = None) -> str:
+        """A page: the command that made it, the seed, the chart at that address, the tables, and how to read them."""
+        head = f"{self.repetitions:,} repetitions a row, a nominal rate of {100 * self.rate:g} %, seed {self.seed}"
+        return size_page(command, head, self.tables, figure)
 
     def __repr__(self) -> str:
-        tables = (_printed_tests(self.tests), _printed_zones(self.zones))
         head = f"per cent; {self.repetitions:,} repetitions, rate {self.rate:g}, seed {self.seed}"
-        return "\n\n".join([head, *(table.to_string(index=False) for table in tables)])
+        return "\n\n".join([head, *(table.to_string(index=False) for table in printed(self.tables))])
 
 
 def size_study(
@@ -88,9 +99,12 @@ def size_study(
     *,
     progress: bool = False,
 ) -> SizeStudy:
-    """Both tables; arguments and errors as `size_of_tests`."""
+    """All tables; arguments and errors as `size_of_tests`, and the rate within (0, 0.125)."""
     tests = size_of_tests(ns, rate, repetitions, seed, progress=progress)
-    return SizeStudy(tests, zone_probabilities(ns, rate, repetitions, seed), rate, repetitions, seed)
+    zones = zone_probabilities(ns, rate, repetitions, seed)
+    evidence = size_of_evidence(ns, rate, repetitions, seed, progress=progress)
+    laws = size_of_laws(ns, rate, repetitions, seed, progress=progress)
+    return SizeStudy(tests, zones, evidence, laws, rate, repetitions, seed)
 
 
 def size_of_tests(
@@ -154,44 +168,8 @@ def garch_panel(n: int, columns: int, true_rate: float, seed: int | tuple[int, .
 
     Judged at another rate it is a model that is wrong by a constant factor.
     """
-    rng = np.random.default_rng(seed)
-    variance = np.ones(columns)
-    margin, loss = np.empty((n, columns)), np.empty((n, columns))
-    for row in range(n):
-        deviation = np.sqrt(variance)
-        margin[row] = -ndtri(true_rate) * deviation
-        loss[row] = deviation * rng.standard_normal(columns)
-        variance = (1.0 - _SHOCK - _MEMORY) + _SHOCK * loss[row] ** 2 + _MEMORY * variance
-    return loss > margin, margin
-
-
-_PAGE = """# Size and power of the tests of breaches
-
-Made by `{command}`:
-{repetitions} repetitions a row, a nominal rate of {rate}, seed {seed}. Do not edit: run it again.
-
-All figures are in per cent. A right model is rejected at a nominal 5 % as often as the three sizes say: by the
-asymptotic p-value, by the one that is shown (exact, or simulated), and by the one whose ties are broken by chance.
-± is one standard error. `holds` asks that the randomised size be 5 %, and the one shown at most 5 %, within three of
-them. Some of those shown stay far below: where breaches are few so are the values that a statistic can take, and no
-bound between two of them has a size of 5 %. Samples without a breach are among the repetitions; `undefined` is the
-share on which a test has nothing to compare (its p-values are 1 there).
-
-Power is the share rejected where breaches are independent and come at twice the rate. Read it before any verdict:
-what is not rejected at a power of 24 % is not thereby confirmed. Independence and durations are not asked about the
-rate; theirs is no measure of what they find where breaches bunch.
-
-Margins are those of a GARCH(1,1) known to be right. "Constant margin" leaves them out of the dynamic quantile test;
-elsewhere its law is simulated on each path of margins, held fixed.
-
-{tests}
-
-## Basel's zones
-
-Exact probabilities of each zone beside simulated shares.
-
-{zones}
-"""
+    panel = tail_panel(n, columns, true_rate, RIGHT, seed)
+    return panel.loss > panel.var, panel.var
 
 
 class _Samples(NamedTuple):
@@ -241,30 +219,3 @@ def _refuse(ns: Sequence[int], rate: float, repetitions: int) -> None:
         raise ParameterError(
             f"a study needs lengths >= 1, a rate below 0.5 and a repetition, got {tuple(ns)}, {rate}, {repetitions}"
         )
-
-
-def _printed_tests(tests: pd.DataFrame) -> pd.DataFrame:
-    shown = tests.index.to_frame(index=False)
-    shown["undefined"] = _percent(tests["undefined"])
-    for kind in ("size_asymptotic", "size", "size_randomised"):
-        shares, errors = _percent(tests[kind]), _percent(tests[f"{kind}_error"])
-        shown[kind.replace("_", " ")] = [f"{share} ± {error}" for share, error in zip(shares, errors, strict=True)]
-    for kind in ("power", "power_randomised"):
-        shown[kind.replace("_", " ")] = _percent(tests[kind])
-    return shown.assign(holds=np.where(tests["holds"], "yes", "NO"))
-
-
-def _printed_zones(zones: pd.DataFrame) -> pd.DataFrame:
-    shown = zones.reset_index().rename(columns=lambda name: name.replace("_", " "))
-    for kind in ("exact", "simulated", "error", "at twice the rate"):
-        shown[kind] = _percent(shown[kind])
-    return shown.assign(holds=np.where(zones["holds"], "yes", "NO"))
-
-
-def _percent(shares: pd.Series) -> list[str]:
-    return [f"{100.0 * share:.2f}" for share in shares]
-
-
-def _markdown_table(shown: pd.DataFrame) -> str:
-    rows = [list(map(str, shown)), ["---"] * shown.shape[1], *shown.astype(str).to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

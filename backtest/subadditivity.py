@@ -6,14 +6,13 @@ Expected shortfall on common scenarios, and the worst of a bare grid, never do (
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import sparse
 
 from backtest.comparison import Models, named
 from data import Book, Coverage, Floats, MarketHistory
+from data.arrays import Places
 
-Owners = NDArray[np.intp]
-Parted = tuple[Book, Owners]
+Parted = tuple[Book, Places]
 
 ROUNDING = 1e-9  # of the parts' margin: less is no excess
 
@@ -64,6 +63,6 @@ def _halves(book: Book, rng: np.random.Generator) -> Parted:
     return parted, np.tile(np.arange(len(book.portfolios)), 2)
 
 
-def _sums(margin: Floats, owner: Owners, size: int) -> Floats:
+def _sums(margin: Floats, owner: Places, size: int) -> Floats:
     sums: Floats = np.bincount(owner, margin, minlength=size).astype(np.float64)
     return sums

@@ -11,17 +11,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import chdtrc, ndtr, ndtri, stdtr, stdtrit
 
 from backtest.coverage_tests import SIZE, Verdict
 from data import Floats, ParameterError
+from data.arrays import Bools, Places
 
 SEED = 20150413
 _MOST_DRAWS, _LEAST_DRAWS, _MOST_HITS = 100_000, 2_000, 1_000_000
 _TIE = 1e-9  # of a statistic: two of the same breaches may differ by rounding, and then are equally extreme
-
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +30,13 @@ class Hits:
     Ordered by series and then by time. `value` is what a test reads of a breach.
     """
 
-    length: Rows
-    series: Rows
-    time: Rows
+    length: Places
+    series: Places
+    time: Places
     value: Floats
 
     @property
-    def count(self) -> Rows:
+    def count(self) -> Places:
         """Breaches of each series, (B,)."""
         return np.bincount(self.series, minlength=len(self.length))
 
@@ -110,13 +109,20 @@ def panels(*arrays: ArrayLike) -> list[Floats]:
     return [array if array.ndim == 2 else array[:, None] for array in told]
 
 
+def refuse_infinite(lost: Floats) -> None:
+    """ParameterError for a loss without bounds: it would be passed over, as one that is not known."""
+    if np.isinf(lost).any():
+        raise ParameterError(f"losses must be finite, or NaN where not known, got {int(np.isinf(lost).sum())} infinite")
+
+
 def tail_forecasts(loss: ArrayLike, var: ArrayLike, es: ArrayLike) -> tuple[Floats, Floats, Floats, str]:
     """Losses and forecasts (R, P), and a note of the portfolios whose forecasts are not 0 < VaR < ES at every loss.
 
     The losses of those become NaN, so that nothing is said of them, and so do forecasts wherever a loss is;
-    ParameterError where no portfolio is left.
+    ParameterError where no portfolio is left, or a loss is infinite.
     """
     lost, quantile, beyond = panels(loss, var, es)
+    refuse_infinite(lost)
     wrong = np.isfinite(lost) & ~((quantile > 0) & (beyond > quantile) & np.isfinite(beyond))
     spoilt = wrong.any(axis=0)
     if spoilt.any() and spoilt.all():
@@ -131,7 +137,7 @@ def tail_forecasts(loss: ArrayLike, var: ArrayLike, es: ArrayLike) -> tuple[Floa
     return told, quantile, beyond, note
 
 
-def hits_of(live: NDArray[np.bool_], hit: NDArray[np.bool_], value: Floats) -> Hits:
+def hits_of(live: Bools, hit: Bools, value: Floats) -> Hits:
     """The table of (R, P) breaches, each portfolio a series; decisions that are not live are passed over."""
     row, series = np.nonzero(hit & live)
     order = np.argsort(series, kind="stable")

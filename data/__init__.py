@@ -1,6 +1,7 @@
 """What was traded, what was held, and what happened?"""
 
 from data.account import Account, Standing, standing
+from data.arrays import Floats
 from data.books import Book, BookRecipe
 from data.clock import Clock
 from data.coverage import Coverage
@@ -14,7 +15,7 @@ from data.errors import (
     SnapshotError,
     SourceError,
 )
-from data.history import Floats, MarketHistory, MarketState
+from data.history import MarketHistory, MarketState
 from data.instruments import Instrument, Listing
 from data.version import __version__
 

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.arrays import Floats
 from data.books import Book
 from data.errors import DataError
-from data.history import Floats, MarketState
+from data.history import MarketState
 from data.valuation import linear_prices
 
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from data.arrays import Floats
 from data.errors import DataError
-from data.history import Floats, MarketState
+from data.history import MarketState
 from data.instruments import Instrument, Listing
 from data.valuation import linear_sensitivities, notionals, sensitivities, unit_values
 

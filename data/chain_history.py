@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data.arrays import Floats
 from data.books import Book
 from data.chain_market import ChainMarket
 from data.clock import Stamps, plain_span
 from data.errors import DataError, HistoryError
 from data.frames import MOST_HOLES
-from data.history import Floats, MarketHistory
+from data.history import MarketHistory
 from data.quality import SPIKE
 
 GAP = np.timedelta64(7, "D")  # a forecast of volatility older than that is not today's

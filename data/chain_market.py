@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from data.arrays import Floats
 from data.errors import DataError, ParameterError, SourceError
-from data.history import Floats, MarketHistory, MarketState
+from data.history import MarketHistory, MarketState
 from data.instruments import Instrument
 from data.option_quotes import STALE, OptionQuotes, read_chain
 from data.smiles import SurfaceFit, fit_surface

@@ -15,7 +15,13 @@ from typing import Any, TypeVar, overload
 import numba
 
 _ROOT = Path(__file__).resolve().parents[1]
-_KERNELS = ("margin_models/kernels/*.py", "backtest/*kernels.py", "data/*kernels.py", "data/compiled.py")
+_KERNELS = (
+    "margin_models/kernels/*.py",
+    "backtest/*kernels.py",
+    "data/*kernels.py",
+    "data/flow/*kernels.py",
+    "data/compiled.py",
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

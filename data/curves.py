@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from data.arrays import Floats
 from data.errors import DataError
-from data.history import Floats, MarketHistory
+from data.history import MarketHistory
 from data.instruments import Instrument, Listing
 
 TENOR, CARRY, RATE = range(3)

@@ -2,7 +2,7 @@
 
     MarginlabError
     |-- DataError              prices, stamps, columns or books that cannot be right (also a ValueError)
-    |   |-- SnapshotError      a stored history that is not the one its hash names
+    |   |-- SnapshotError      a stored history or record set that is not the one its hash names
     |   `-- SourceError        a file or wheel that cannot be fetched or recognised
     |-- HistoryError           a history too short, or off its clock, for what is asked (also a ValueError)
     |-- ParameterError         an argument outside its range (also a ValueError)
@@ -22,7 +22,7 @@ class DataError(MarginlabError, ValueError):
 
 
 class SnapshotError(DataError):
-    """A stored history that is not the one its hash names."""
+    """A stored history or record set that is not the one its hash names."""
 
 
 class SourceError(DataError):

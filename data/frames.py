@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from data.arrays import Floats, Places
 from data.clock import Clock, Stamps, infer_clock
 from data.errors import DataError, HistoryError
-
-Floats = NDArray[np.float64]
 
 MOST_HOLES = 1000  # rows a stamp: a grid with more is a clock misread, and would fill the memory
 
@@ -62,9 +60,7 @@ def _like(frame: pd.DataFrame, closes: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame.reindex(index=closes.index, columns=closes.columns)
 
 
-def laid_out(
-    closes: pd.DataFrame, at: NDArray[np.intp], size: int, panel: pd.DataFrame | None, name: str
-) -> Floats | None:
+def laid_out(closes: pd.DataFrame, at: Places, size: int, panel: pd.DataFrame | None, name: str) -> Floats | None:
     """A panel on the grid, None where there is none; DataError for other labels or an infinite value."""
     if panel is None:
         return None
@@ -74,7 +70,7 @@ def laid_out(
     return on_grid(values, at, size)
 
 
-def on_grid(values: Floats, at: NDArray[np.intp], size: int) -> Floats:
+def on_grid(values: Floats, at: Places, size: int) -> Floats:
     """Rows of values laid at their places among `size` rows, (size, A); NaN between them."""
     panel = np.full((size, values.shape[1]), np.nan)
     panel[at] = values

@@ -1,25 +1,33 @@
 """What did the market look like, now and at every instant before?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from data.clock import Clock, Stamps, sessions_in
+from data.arrays import Floats, Places
+from data.clock import Clock, Stamps
 from data.coverage import DAYS_A_YEAR, Coverage
 from data.errors import DataError, HistoryError, ParameterError
 from data.frames import apply_defaults, as_floats, kept_clock, laid_out, on_grid
-from data.quality import refuse_bad_prices, refuse_bad_stamps, refuse_bad_structures, utc_stamps
+from data.market_state import MarketState
+from data.quality import (
+    refuse_bad_depth,
+    refuse_bad_features,
+    refuse_bad_prices,
+    refuse_bad_stamps,
+    refuse_bad_structures,
+    utc_stamps,
+)
 
-Floats = NDArray[np.float64]
+__all__ = ["PANELS", "MarketHistory", "MarketState", "titled"]
 
 _PER_UNDERLYING = ("spot", "high", "low", "volume", "funding")
 _STRUCTURES = {"curves": 3, "surfaces": 7}  # figures a tenor, of data/curves.py and data/surface.py
-PANELS = (*_PER_UNDERLYING, "marks", *_STRUCTURES)
+PANELS = (*_PER_UNDERLYING, "marks", *_STRUCTURES, "depth", "features")
 
 
 def titled(title: str, implied: str) -> str:
@@ -29,35 +37,6 @@ def titled(title: str, implied: str) -> str:
     ('Options [implied volatility: proxy]', 'Options')
     """
     return f"{title} [implied volatility: proxy]" if implied.startswith("proxy") else title
-
-
-@dataclass(frozen=True, eq=False)
-class MarketState:
-    """One instant; a hole is NaN, a defaulted asset has price 0.
-
-    `spot` is (A,) in the order of `underlyings`, `marks` (N,) in the order of `listed`; `rate` is the USD price of one
-    unit of the numeraire. `curve` (A, K, 3) and `surface` (A, K, 7) are the term structures of data/curves.py and
-    data/surface.py, where the source has them; `implied` says where the surface is from.
-    """
-
-    time: np.datetime64
-    underlyings: tuple[str, ...]
-    spot: Floats
-    listed: tuple[str, ...]
-    marks: Floats
-    numeraire: str
-    rate: float
-    curve: Floats | None = None
-    surface: Floats | None = None
-    implied: str = ""
-    clock: Clock = field(default_factory=Clock)
-
-    def years_ahead(self, coverage: Coverage) -> float:
-        """Time that goes by over the horizon, in years of 365.25 days: over a weekend a session takes three days."""
-        sessions = sessions_in(coverage.horizon)
-        if sessions is None or not self.clock.by_session:
-            return coverage.years
-        return float((self.clock.after(self.time, sessions) - self.time) / np.timedelta64(1, "D")) / DAYS_A_YEAR
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +59,17 @@ class MarketHistory:
     fx : USD per unit of other currencies, (T,) each.
     numeraire : what returns and exposures are counted in; `valued_in` changes it.
     source : a line that says where the data is from.
+    depth : (T, A, 2, K) USD offered within each band of the mid, bids (what a seller meets) and then asks; >= 0, not
+        falling from band to band, NaN where unknown. 0 is known: nobody offers.
+    depth_bands : K distances from the mid, as shares of it, rising from above 0.
+    features : (T, A, F) what else was known at each instant, finite or NaN; a forecaster picks them by name.
+    feature_names : F names.
 
     Raises
     ------
     DataError
-        If a panel has the wrong shape, or a price, high, low or mark is negative or infinite, or back from zero.
+        If a panel has the wrong shape, a price, high, low or mark is negative or infinite, or back from zero, or a
+        curve, surface, depth or feature is none.
     HistoryError
         If an instant is off the clock.
     """
@@ -105,6 +90,10 @@ class MarketHistory:
     fx: Mapping[str, Floats] = field(default_factory=dict)
     numeraire: str = "USD"
     source: str = ""
+    depth: Floats | None = None
+    depth_bands: tuple[float, ...] = ()
+    features: Floats | None = None
+    feature_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         size = len(self.time)
@@ -133,6 +122,10 @@ class MarketHistory:
                 refuse_bad_prices(panel, self.time, self.underlyings, name, stated=self.underlyings)
         if self.marks is not None:
             refuse_bad_prices(self.marks, self.time, self.listed, "marks", stated=self.listed)
+        self._seal("depth", (size, len(self.underlyings), 2, len(self.depth_bands)))
+        self._seal("features", (size, len(self.underlyings), len(self.feature_names)))
+        refuse_bad_depth(self.depth, self.depth_bands, self.time, self.underlyings)
+        refuse_bad_features(self.features, self.feature_names, self.time, self.underlyings)
 
     def _seal(self, name: str, shape: tuple[int, ...]) -> None:
         panel = getattr(self, name)
@@ -252,6 +245,8 @@ class MarketHistory:
             surface,
             self.implied,
             self.clock,
+            None if self.depth is None else self.depth[row],
+            self.depth_bands,
         )
 
     def steps(self, coverage: Coverage) -> int:
@@ -300,7 +295,7 @@ class MarketHistory:
         flat = self.surfaces[rows].reshape(-1, *self.surfaces.shape[2:])
         return volatilities_at(flat, log_moneyness.ravel(), 30.0 / DAYS_A_YEAR).reshape(log_moneyness.shape)
 
-    def rates(self, rows: NDArray[np.intp]) -> Floats:
+    def rates(self, rows: Places) -> Floats:
         """USD per unit of the numeraire at these rows."""
         if self.numeraire == "USD":
             return np.ones(len(rows))
@@ -315,8 +310,19 @@ class MarketHistory:
             raise DataError(f"no rate for the numeraire {numeraire!r}, this history has {known}")
         return self if numeraire == self.numeraire else replace(self, numeraire=numeraire)
 
+    def with_depth(self, depth: Floats, bands: Sequence[float]) -> "MarketHistory":
+        """The same facts and this depth of the order books (T, A, 2, K), in place of any other; DataError as above."""
+        return replace(self, depth=depth, depth_bands=tuple(map(float, bands)))
+
+    def with_features(self, features: Floats, names: Sequence[str]) -> "MarketHistory":
+        """The same facts and these features (T, A, F), in place of any others; DataError as above."""
+        return replace(self, features=features, feature_names=tuple(names))
+
     def summary(self) -> pd.DataFrame:
-        """One row an underlying: first and last price, holes, default, the worst and best move of one row."""
+        """One row an underlying: first and last price, holes, default, the worst and best move of one row.
+
+        Where there is depth, or features, how many rows lack some of it.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             moves = pd.DataFrame(self.spot[1:] / self.spot[:-1] - 1.0, columns=list(self.underlyings))
         dead = [self.time[np.argmax(column == 0)] if (column == 0).any() else pd.NaT for column in self.spot.T]
@@ -329,6 +335,10 @@ class MarketHistory:
             "worst move": moves.min().to_numpy(),
             "best move": moves.max().to_numpy(),
         }
+        for name, panel in (("depth", self.depth), ("feature", self.features)):
+            if panel is not None:
+                unknown = np.isnan(panel).reshape(*panel.shape[:2], -1)
+                table[f"{name} holes"] = unknown.any(axis=2).sum(axis=0)
         return pd.DataFrame(table, index=pd.Index(self.underlyings, name="underlying"))
 
     def to_frame(self) -> pd.DataFrame:
@@ -336,13 +346,23 @@ class MarketHistory:
         return pd.DataFrame(self.spot, index=pd.DatetimeIndex(self.time, tz="UTC"), columns=list(self.underlyings))
 
 
-def _sealed(panel: NDArray[np.float64], shape: tuple[int, ...], name: str) -> NDArray[np.float64]:
-    """A read-only view of the right shape."""
-    view = panel.view()
-    if view.shape != shape:
-        raise DataError(f"{name} must have the shape {shape}, got {view.shape}")
+def _sealed(panel: Floats, shape: tuple[int, ...], name: str) -> Floats:
+    """A read-only view of the right shape; of a copy, where someone else could still write to the figures."""
+    if panel.shape != shape:
+        raise DataError(f"{name} must have the shape {shape}, got {panel.shape}")
+    view = panel.copy(order="K") if _writeable(panel) else panel.view()
     view.flags.writeable = False
     return view
+
+
+def _writeable(panel: Floats) -> bool:
+    """Whether the array, or one that it is a view of, may be written to."""
+    owner: object = panel
+    while isinstance(owner, np.ndarray):
+        if owner.flags.writeable:
+            return True
+        owner = owner.base
+    return False
 
 
 def _first_gap(history: MarketHistory) -> str:

@@ -6,9 +6,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data.arrays import Floats
 from data.coverage import DAYS_A_YEAR
 from data.errors import DataError
-from data.history import Floats, MarketState
+from data.history import MarketState
 
 Kind = Literal["spot", "perpetual", "future", "option"]
 KINDS = ("spot", "perpetual", "future", "option")

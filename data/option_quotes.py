@@ -8,14 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from data.arrays import Bools, Floats
 from data.clock import Stamps
 from data.coverage import DAYS_A_YEAR
 from data.errors import DataError
-from data.history import Floats
 from data.sources.chain_layouts import plain_chain
 from data.sources.csv_rows import read_rows
-
-Bools = NDArray[np.bool_]
 
 NOISE = 1e-4  # share of the forward by which a price may pass its bound: a mark and its forward differ in instant
 STALE = np.timedelta64(1, "h")  # a quote older than this, when the chain is taken, is no part of it

@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from data.arrays import Floats
 from data.clock import Clock, plain_span, sessions_in
 from data.coverage import DAYS_A_YEAR, SESSIONS_A_YEAR
-from data.history import Floats, MarketHistory
+from data.history import MarketHistory
 from data.surface import SVI
 
 PROXY = "proxy: realised volatility with Deribit's average smile of early 2026"

@@ -9,12 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from data.arrays import Bools, Floats
 from data.clock import Stamps
 from data.errors import DataError
-
-Floats = NDArray[np.float64]
 
 SPIKE = 3.0  # a price that triples or falls to a third in one row, and is back in the next, is an error until explained
 STALE = 20  # rows without any change
@@ -118,7 +116,7 @@ def check(prices: Floats, time: Stamps, names: Sequence[str]) -> list[Finding]:
     if len(prices) > 2:
         out, back = ratio[:-1], ratio[1:]
         spike[1:-1] = ((out > SPIKE) & (back < 1 / SPIKE)) | ((out < 1 / SPIKE) & (back > SPIKE))
-    rules: list[tuple[str, NDArray[np.bool_], str, Literal["refuse", "flag"]]] = [
+    rules: list[tuple[str, Bools, str, Literal["refuse", "flag"]]] = [
         ("infinite", np.isinf(prices), "a price is finite", "refuse"),
         ("negative", prices < 0, "a price is positive", "refuse"),
         ("zero", prices == 0, "a price is 0 only from a stated default on", "flag"),
@@ -134,7 +132,7 @@ def check(prices: Floats, time: Stamps, names: Sequence[str]) -> list[Finding]:
     ]
 
 
-def _stale(prices: Floats) -> NDArray[np.bool_]:
+def _stale(prices: Floats) -> Bools:
     """Rows that end a run of STALE equal positive prices, or continue one."""
     same = np.zeros(prices.shape, dtype=np.int64)
     for row in range(1, len(prices)):
@@ -145,26 +143,79 @@ def _stale(prices: Floats) -> NDArray[np.bool_]:
 def refuse_bad_structures(panel: Floats, time: Stamps, underlyings: Sequence[str], name: str) -> None:
     """DataError for the first curve or surface of (T, A, K, 3) or (T, A, K, 7) that is none.
 
-    Tenors must rise from above zero, and a smile must have a variance at the money; a row with a hole is unknown, not
-    wrong.
+    Tenors must rise from above zero, and every smile of a surface must be one (`sound_smiles`); nothing may stand
+    behind the padding of a surface, where no one would look for it. A row with a hole is unknown, not wrong.
     """
-    whole: NDArray[np.bool_] = np.asarray(np.isfinite(panel).all(axis=3))
+    whole: Bools = np.asarray(~np.isnan(panel).any(axis=3))
     tenor = np.where(whole, panel[..., 0], 0.0)
     before = np.maximum.accumulate(np.pad(tenor, ((0, 0), (0, 0), (1, 0))), axis=2)[:, :, :-1]
-    sound = tenor > before
+    faults = [(whole & ~((tenor > before) & np.isfinite(panel).all(axis=3)), "finite figures, tenors rising from 0")]
     if name == "surfaces":
-        sound &= _variance_at_the_money(np.where(np.expand_dims(whole, 3), panel, 0.0)) > 0
-    wrong: NDArray[np.bool_] = np.asarray((whole & ~sound).any(axis=2))
+        known = ~np.isnan(panel[..., 0])
+        hidden = known & ~np.logical_and.accumulate(known, axis=2)
+        faults += [
+            (hidden, "no smile behind its padding"),
+            (whole & ~sound_smiles(panel), "smiles of raw SVI (0) or the cubic (1), total variance >= 0, > 0 at k = 0"),
+        ]
+    for wrong, rule in faults:
+        if wrong.any():
+            row, column, _ = np.argwhere(wrong)[0]
+            got = panel[row, column].tolist()
+            raise DataError(f"{name} of {underlyings[column]} at {time[row]} must have {rule}, got {got}")
+
+
+def refuse_bad_depth(depth: Floats | None, bands: Sequence[float], time: Stamps, underlyings: Sequence[str]) -> None:
+    """DataError for the first depth of (T, A, 2, K) that no order book has, or for bands that do not fit it.
+
+    What is offered within a band is all that is offered within a narrower one, and more. NaN is unknown, not wrong.
+    """
+    width = np.asarray(bands, dtype=np.float64)
+    if (depth is None) != (not len(width)):
+        raise DataError(f"depth, and only depth, has bands, got {'none' if depth is None else 'some'} and {bands}")
+    if not (np.isfinite(width).all() and (np.diff(width, prepend=0.0) > 0).all()):
+        raise DataError(f"bands of depth must be finite shares of the mid that rise from above 0, got {bands}")
+    if depth is None:
+        return
+    within = np.fmax.accumulate(np.where(np.isnan(depth), 0.0, depth), axis=3)
+    for wrong, rule in ((~((depth >= 0) & (depth < np.inf)), ">= 0 and finite"), (depth < within, "rising outwards")):
+        wrong = wrong & ~np.isnan(depth)
+        if wrong.any():
+            row, column, side, _ = np.argwhere(wrong)[0]
+            raise DataError(
+                f"depth of {underlyings[column]} at {time[row]} must be {rule}, got {'asks' if side else 'bids'} "
+                f"{depth[row, column, side].tolist()} ({int(wrong.sum())} in all)"
+            )
+
+
+def refuse_bad_features(
+    features: Floats | None, names: Sequence[str], time: Stamps, underlyings: Sequence[str]
+) -> None:
+    """DataError for features (T, A, F) without a name each, or with an infinite figure; NaN is unknown."""
+    if (features is None) != (not len(names)) or len(set(names)) < len(names) or "" in names:
+        raise DataError(f"features, and only features, have names that differ, got {tuple(names)}")
+    wrong = np.isinf(features) if features is not None else np.zeros((0, 0, 0), dtype=bool)
     if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+        row, column, feature = np.argwhere(wrong)[0]
         raise DataError(
-            f"{name} of {underlyings[column]} at {time[row]} must have rising tenors above 0 and a variance > 0 at the "
-            f"money, got {panel[row, column].tolist()}"
+            f"{names[feature]} of {underlyings[column]} at {time[row]} must be finite or NaN, got an infinite value "
+            f"({int(wrong.sum())} in all)"
         )
 
 
-def _variance_at_the_money(surfaces: Floats) -> Floats:
-    """Total variance at the forward of each smile (T, A, K): raw SVI, or the middle knot of a cubic."""
-    a, b, rho, m, s = np.moveaxis(surfaces[..., 2:], -1, 0)
-    variance: Floats = np.where(surfaces[..., 1] == 0, a + b * (np.sqrt(m**2 + s**2) - rho * m), rho)
-    return variance
+def sound_smiles(smiles: Floats) -> Bools:
+    """Whether each smile (..., 7) is one of data/surface.py, (...); a smile with a hole is not.
+
+    Raw SVI (a, b, rho, m, s) needs b >= 0, |rho| <= 1, s > 0 and a least total variance a + b s sqrt(1 - rho^2) >= 0
+    (Gatheral and Jacquier 2014, section 3.1), the cubic five total variances > 0; both more than 0 at the forward.
+
+    >>> sound_smiles(np.array([[0.5, 0, 0.04, 0.1, -0.3, 0, 0.2], [0.5, 0, -0.04, 0.1, -0.3, 0, 0.2]])).tolist()
+    [True, False]
+    """
+    form, figures = smiles[..., 1], smiles[..., 2:]
+    a, b, rho, m, s = np.moveaxis(figures, -1, 0)
+    least = a + b * s * np.sqrt(np.maximum(1.0 - rho**2, 0.0))
+    at_the_money = a + b * (np.hypot(m, s) - rho * m)
+    svi = (form == 0) & (b >= 0) & (np.abs(rho) <= 1) & (s > 0) & (least >= 0) & (at_the_money > 0)
+    cubic = (form == 1) & (figures > 0).all(axis=-1)
+    sound: Bools = (svi | cubic) & np.isfinite(smiles).all(axis=-1)
+    return sound

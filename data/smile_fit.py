@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.history import Floats
+from data.arrays import Floats
+from data.quality import sound_smiles
 from data.surface import (
     SPLINE,
     SVI,
@@ -118,8 +119,9 @@ def flat_smile(targets: SmileTargets, nearer: Floats | None) -> FittedSmile:
 
 
 def _free(smile: Floats, nearer: Floats | None) -> bool:
+    """Whether no spread earns without risk, and a variance is one beyond the clamp too, where no quote looks."""
     rising = nearer is None or calendar_violation(np.stack([nearer, smile])) >= 0
-    return bool(butterfly_violation(smile) >= 0 and rising)
+    return bool(sound_smiles(smile) and butterfly_violation(smile) >= 0 and rising)
 
 
 def _svi_start(targets: SmileTargets) -> Floats:

@@ -4,19 +4,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from data.arrays import Bools, Floats
 from data.clock import Stamps
 from data.coverage import DAYS_A_YEAR
 from data.errors import DataError
-from data.history import Floats
 from data.option_quotes import OptionQuotes
 from data.pricing import black76, implied_deviation
 from data.smile_fit import FittedSmile, SmileTargets, fit_spline, fit_svi, flat_smile
 from data.surface import butterfly_violation, calendar_violation, smile_variance
 from data.surface_kernels import WING
-
-Bools = NDArray[np.bool_]
 
 FEWEST_FOR_SVI, FEWEST_FOR_CURVE = 5, 3  # strikes
 MISFIT = 0.8  # a raw SVI that leaves more than a fifth of the band of quotes is compared with the cubic

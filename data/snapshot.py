@@ -6,9 +6,7 @@ and `<hash>.json`, the manifest, with everything else. The manifest is written l
 
 import hashlib
 import io
-import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from data.arrays import Floats
 from data.clock import Clock
 from data.errors import SnapshotError
-from data.history import Floats, MarketHistory
+from data.history import MarketHistory
+from data.names import HASH, point, resolved
+from data.sealed import encoded, read_whole, sealed, unsealed
 from data.storage import alone_in, sha256_of, write_whole
 
-FORMAT = 2  # of the hash and of the files; a change of either is another number
-PANELS = ("spot", "high", "low", "volume", "funding", "marks", "curves", "surfaces")
-
-_HASH = re.compile(r"[0-9a-f]{64}")
-_PREFIX = re.compile(r"[0-9a-f]{4,64}")
+# Of the hash and of the files; a change of either is another number. A history without depth and features is written
+# as before there were any, so that it keeps its name.
+PLAIN, FORMAT = 2, 3
+PANELS = ("spot", "high", "low", "volume", "funding", "marks", "curves", "surfaces", "depth", "features")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def content_hash(history: MarketHistory) -> str:
     Two histories share it when clock, names, numeraire and every series agree bit by bit, whatever their memory
     layout; so -0.0 is not 0.0, but one NaN is another. `source` is a remark and stays out.
     """
-    digest = hashlib.sha256(_encoded(_header(history)))
+    digest = hashlib.sha256(encoded(_header(history)))
     digest.update(np.ascontiguousarray(history.time, dtype="<M8[ns]").tobytes())
     for _, panel in _panels(history):
         digest.update(_canonical(panel).tobytes())
@@ -78,14 +78,14 @@ def freeze(history: MarketHistory, folder: Path) -> str:
 
 
 def load(name: str, folder: Path) -> MarketHistory:
-    """The history with this content hash, or with the only one that begins so (four digits at least).
+    """The history with this content hash, with the only one that begins so (four digits at least), or of this name.
 
     Checked in this order, the first failure raising SnapshotError: the name, the manifest's own checksum, the sha256
     of the Parquet file before it is parsed, its page checksums, and the content hash of what was read.
     """
-    name = _resolved(name, folder)
+    name = resolved(name, folder, _hashes(folder), "snapshot")
     manifest = _read_manifest(name, folder)
-    numbers = _read(folder / f"{name}.parquet")
+    numbers = read_whole(folder / f"{name}.parquet")
     if sha256_of(numbers) != manifest.get("sha256"):
         raise SnapshotError(
             f"{folder / name}.parquet must have the sha256 {manifest.get('sha256')}, got {sha256_of(numbers)} "
@@ -102,8 +102,26 @@ def load(name: str, folder: Path) -> MarketHistory:
 
 def listed(folder: Path) -> list[Snapshot]:
     """Every snapshot of a folder by its manifest, sorted by hash; none where there is no such folder."""
-    names = sorted(path.stem for path in folder.glob("*.json") if _HASH.fullmatch(path.stem))
-    return [_summary(name, folder) for name in names]
+    return [_summary(name, folder) for name in _hashes(folder)]
+
+
+def found(word: str, folder: Path) -> Snapshot:
+    """What the manifest of one snapshot says, found as `load` finds it; SnapshotError where there is none."""
+    return _summary(resolved(word, folder, _hashes(folder), "snapshot"), folder)
+
+
+def name_snapshot(name: str, word: str, folder: Path, *, move: bool = False) -> str:
+    """Let a name mean a snapshot that is there and whole, and return its hash; `load` takes the name from then on.
+
+    ParameterError where the name means another and is not to be moved, or could be a hash; SnapshotError as `load`.
+    """
+    full_hash = content_hash(load(word, folder))
+    point(folder, name, full_hash, move=move)
+    return full_hash
+
+
+def _hashes(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.json") if HASH.fullmatch(path.stem))
 
 
 def _summary(name: str, folder: Path) -> Snapshot:
@@ -133,8 +151,9 @@ def _canonical(panel: Floats) -> Floats:
 
 def _header(history: MarketHistory) -> dict[str, Any]:
     """Everything but the numbers, and the shape of the numbers."""
-    return {
-        "format": FORMAT,
+    extended = history.depth is not None or history.features is not None
+    facts: dict[str, Any] = {
+        "format": FORMAT if extended else PLAIN,
         "clock": history.clock.step,
         "holidays": list(history.clock.holidays),
         "underlyings": list(history.underlyings),
@@ -145,10 +164,12 @@ def _header(history: MarketHistory) -> dict[str, Any]:
         "panels": [[name, list(panel.shape[1:])] for name in PANELS if (panel := getattr(history, name)) is not None],
         "fx": sorted(history.fx),
     }
-
-
-def _encoded(facts: Mapping[str, Any]) -> bytes:
-    return json.dumps(facts, sort_keys=True, indent=1, allow_nan=False).encode("ascii")
+    if extended:
+        facts |= {
+            "depth_bands": [float(band) for band in history.depth_bands],
+            "feature_names": list(history.feature_names),
+        }
+    return facts
 
 
 def _manifest(history: MarketHistory, name: str, numbers: bytes) -> bytes:
@@ -162,43 +183,16 @@ def _manifest(history: MarketHistory, name: str, numbers: bytes) -> bytes:
         "last": ends[1],
         "source": history.source,
     }
-    return _encoded({**facts, "manifest": sha256_of(_encoded(facts))})
+    return sealed(facts)
 
 
 def _read_manifest(name: str, folder: Path) -> dict[str, Any]:
     """A manifest whose bytes are exactly those that were written under this name; SnapshotError otherwise."""
     path = folder / f"{name}.json"
-    written = _read(path)
-    try:
-        facts = json.loads(written)
-        seal = facts.pop("manifest")
-        # Equal meaning is not enough: a changed blank, or a key given twice, is damage as well.
-        sealed = seal == sha256_of(_encoded(facts)) and _encoded({**facts, "manifest": seal}) == written
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise SnapshotError(f"{path} is no manifest: {error}") from error
-    if not sealed:
-        raise SnapshotError(f"{path} must match its own checksum, got other bytes: the manifest is damaged")
+    facts = unsealed(path)
     if facts.get("hash") != name:
         raise SnapshotError(f"{path} must be the manifest of {name}, got that of {facts.get('hash')}")
-    return dict(facts)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SnapshotError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _resolved(name: str, folder: Path) -> str:
-    """The one full hash that begins with `name`; only hex digits ever become part of a path."""
-    if not _PREFIX.fullmatch(name):
-        raise SnapshotError(f"a snapshot is named by 4 to 64 of the digits 0-9a-f, got {name!r}")
-    found = [snapshot for snapshot in sorted(folder.glob(f"{name}*.json")) if _HASH.fullmatch(snapshot.stem)]
-    if len(found) != 1:
-        several = ", ".join(path.stem[:12] for path in found[:5])
-        raise SnapshotError(f"one snapshot in {folder} must begin with {name}, got {several or 'none'}")
-    return found[0].stem
+    return facts
 
 
 def _is_whole(name: str, folder: Path) -> bool:
@@ -232,6 +226,8 @@ def _series(history: MarketHistory, name: str) -> list[str]:
         return ["rate"]
     if name == "marks":
         return list(history.listed)
+    if name == "features":
+        return [f"{underlying}.{feature}" for underlying in history.underlyings for feature in history.feature_names]
     inner = math.prod(getattr(history, name).shape[2:])
     if inner == 1:
         return list(history.underlyings)
@@ -243,8 +239,9 @@ def _thaw(header: Mapping[str, Any], source: str, numbers: bytes) -> MarketHisto
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if header["format"] != FORMAT:
-        raise ValueError(f"expected format {FORMAT}, got {header['format']}")
+    if header["format"] not in (PLAIN, FORMAT):
+        raise ValueError(f"expected format {PLAIN} or {FORMAT}, got {header['format']}")
+    extended = header["format"] == FORMAT
     table = pq.ParquetFile(pa.BufferReader(numbers), page_checksum_verification=True).read(use_threads=False)
     underlyings, symbols = tuple(header["underlyings"]), tuple(header["listed"])
     columns = iter(table.columns)
@@ -268,5 +265,7 @@ def _thaw(header: Mapping[str, Any], source: str, numbers: bytes) -> MarketHisto
         numeraire=header["numeraire"],
         implied=header["implied"],
         source=source,
+        depth_bands=tuple(header["depth_bands"]) if extended else (),
+        feature_names=tuple(header["feature_names"]) if extended else (),
         **panels,
     )

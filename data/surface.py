@@ -10,8 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from data.errors import DataError
-from data.history import Floats
+from data.arrays import Floats
 from data.surface_kernels import (
     clamp,
     panel_volatilities,
@@ -20,7 +19,7 @@ from data.surface_kernels import (
     surface_volatilities,
 )
 
-TENOR, FORM = 0, 1
+TENOR = 0
 SVI, SPLINE = 0.0, 1.0
 
 
@@ -39,16 +38,6 @@ def implied_volatility(surface: Floats, log_moneyness: Floats, tenor: Floats) ->
     out = np.empty(k.shape)
     surface_volatilities(surface, k.ravel(), years.ravel(), out.reshape(-1))
     return out
-
-
-def atm_volatility(surface: Floats, tenor: Floats) -> Floats:
-    """Volatility at the forward, (N,), at tenors (N,) in years."""
-    return implied_volatility(surface, np.zeros(1), tenor)
-
-
-def atm_volatilities(surfaces: Floats, tenor: float) -> Floats:
-    """Volatility at the forward and one tenor of each of M surfaces (M, K, 7), (M,); NaN without a smile."""
-    return volatilities_at(surfaces, np.zeros(len(surfaces)), tenor)
 
 
 def volatilities_at(surfaces: Floats, log_moneyness: Floats, tenor: float) -> Floats:
@@ -115,21 +104,3 @@ def calendar_violation(surface: Floats, grid: Floats | None = None) -> float:
         rise = smile_variance(far, at) - smile_variance(near, at)
         worst = min(worst, float(rise.min() / (far[TENOR] - near[TENOR])))
     return worst
-
-
-def refuse_bad_surface(surface: Floats, source: str) -> None:
-    """DataError for a surface of the wrong shape, tenors that do not rise from above 0, or a smile that is none."""
-    if surface.ndim != 2 or surface.shape[1] != 7:
-        raise DataError(f"{source}: a surface must be (K, 7), got {surface.shape}")
-    known = np.isfinite(surface[:, TENOR])
-    rows = surface[known]
-    if (np.diff(known.astype(np.int8)) > 0).any() or not (np.diff(rows[:, TENOR], prepend=0.0) > 0).all():
-        raise DataError(f"{source}: tenors must rise from above 0, padding last, got {surface[:, TENOR]}")
-    for row in rows:
-        a, b, rho, _, s = row[2:]
-        sound = np.isfinite(row).all() and (
-            (row[FORM] == SVI and b >= 0 and abs(rho) <= 1 and s > 0 and a + b * s * np.sqrt(1 - rho**2) >= 0)
-            or (row[FORM] == SPLINE and (row[2:] > 0).all())
-        )
-        if not sound:
-            raise DataError(f"{source}: a smile must be raw SVI (0) or a cubic (1) with variance >= 0, got {row}")

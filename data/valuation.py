@@ -8,19 +8,16 @@ settles at spot, so that from then on it has no price here.
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data.arrays import Bools, Floats, Places
 from data.curves import discount, forward_ratio
 from data.errors import DataError
-from data.history import Floats, MarketState
+from data.history import MarketState
 from data.instruments import Listing
 from data.pricing import black76, greeks, implied_deviation
 from data.surface import implied_volatility
 
 LEAST_VOLATILITY = 1e-6  # of an option whose mark has no time value, where there is no surface
-
-Bools = NDArray[np.bool_]
-Columns = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +28,8 @@ class OptionTerms:
     now; for a coin-settled option that is spot over forward, as one coin then is one coin now.
     """
 
-    at: Columns
-    underlying: Columns
+    at: Places
+    underlying: Places
     tenor: Floats
     forward: Floats
     volatility: Floats

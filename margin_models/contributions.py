@@ -6,14 +6,13 @@ position out works for any model, and what its parts do not sum to belongs to no
 """
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from data import Book, Floats, MarketHistory
+from data.arrays import Places
 from margin_models.base import MarginModel
 
 
-def euler_on_scenario(book: Book, unit: Floats, worst: NDArray[np.intp]) -> Floats:
+def euler_on_scenario(book: Book, unit: Floats, worst: Places) -> Floats:
     """Loss of each position in the scenario that is worst for its portfolio, (P, N).
 
     `unit` (N, S) is the gain of one contract; `worst` names the scenario a position, (P, N), or a portfolio, (P, 1). By
@@ -60,9 +59,3 @@ def shared_part(parts: Floats, margin: Floats) -> Floats:
     [80.0]
     """
     return np.asarray(margin - parts.sum(axis=1))
-
-
-def contributions_frame(book: Book, parts: Floats) -> pd.DataFrame:
-    """(P, N) contributions with their names, one row a portfolio, one column an instrument."""
-    index = pd.Index(book.portfolios, name="portfolio")
-    return pd.DataFrame(parts, index=index, columns=[i.symbol for i in book.instruments])

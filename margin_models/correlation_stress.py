@@ -1,14 +1,18 @@
-"""What would correlations be if they broke?"""
+"""What would a book's margin be if correlations broke?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from data import Coverage, Floats, MarketHistory, ParameterError
-from margin_models.covariance import correlation_of
-from margin_models.kernels.tails import complete
+from data.arrays import Places
+from margin_models.kernels.correlations import pairwise_correlations
 
-_ROUNDING = 1e-10
+_KNOWN = 0.5  # share of a window that two underlyings must have in common
+_STEPS = 10  # starts of windows in the length of one
+_AT_ONCE = 4_000_000  # figures: windows are taken so many at a time that they fit the memory
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class Severity:
     """How far correlations go, as shares in [0, 1] of the way from where they are.
 
     `to_one` is the way to all assets moving together, `to_zero` to each moving for itself, and `to_opposite` to every
-    pair moving against each other, or as near to that as correlations of so many assets can come.
+    pair moving as is worst for the book: what it holds on the same side together, what it holds on opposite sides
+    against each other. For two assets held against each other that is a correlation of -1.
     """
 
     name: str
@@ -36,46 +41,44 @@ MODERATE = Severity("moderate", 0.5, 0.5, 0.25)
 SEVERE = Severity("severe", 0.9, 0.9, 0.5)
 
 
-def nearest_correlation(matrix: Floats) -> Floats:
-    """A positive semi-definite correlation matrix near a symmetric one with a unit diagonal, (A, A).
+def stressed_margins(exposure: Floats, base: Floats, severity: Severity) -> dict[str, Floats]:
+    """Margins (P,) by the end correlations were moved to, where the severity moves them at all.
 
-    Negative eigenvalues become zero and the diagonal one again: Rebonato and Jaeckel (1999), "The most general
-    methodology to create a valid correlation matrix", section 3. A matrix without negative ones stays as it is.
+    Of (P, A) exposures at the margin of each underlying alone, with the base margins (P,) they add up to today. A share
+    of the way from today's correlations to a pattern of ones, zeros or the signs of the book (all of them correlation
+    matrices) is the same share of the way from the square of the base to that of the whole, so that no matrix is
+    needed, what a book does not hold cannot matter to it, and each margin moves one way only as its share grows.
     """
-    value, vector = np.linalg.eigh(matrix)
-    if value[0] >= -_ROUNDING:
-        return matrix
-    return correlation_of((vector * np.maximum(value, 0.0)) @ vector.T)
-
-
-def stressed_correlations(correlation: Floats, severity: Severity) -> dict[str, Floats]:
-    """Correlation matrices (A, A) by the end they were moved to, where the severity moves them at all."""
-    eye = np.eye(len(correlation))
     ends = {
-        "towards 1": (severity.to_one, np.ones_like(eye)),
-        "towards 0": (severity.to_zero, eye),
-        "towards -1": (severity.to_opposite, 2.0 * eye - 1.0),
+        "towards 1": (severity.to_one, exposure.sum(axis=1) ** 2),
+        "towards 0": (severity.to_zero, (exposure**2).sum(axis=1)),
+        "against the book": (severity.to_opposite, np.abs(exposure).sum(axis=1) ** 2),
     }
     return {
-        end: nearest_correlation((1.0 - share) * correlation + share * goal)
-        for end, (share, goal) in ends.items()
-        if share > 0.0
+        end: np.sqrt((1.0 - share) * base**2 + share * square) for end, (share, square) in ends.items() if share > 0.0
     }
 
 
-def past_correlations(past: MarketHistory, coverage: Coverage, window: int) -> dict[str, Floats]:
-    """Correlation matrices (A, A) of windows of so many horizons that are wholly past, by the day each begins.
+def past_correlations(
+    past: MarketHistory, coverage: Coverage, window: int, columns: slice | Places = slice(None)
+) -> Iterator[tuple[list[str], Floats]]:
+    """Correlations (W, A, A) of windows of so many horizons that are wholly past, and the day each begins, in batches.
 
-    Windows overlap by half and are laid from the first row on, so that one that was seen stays seen. Returns about
-    zero, over the horizon; those with a hole are left out, and a window without half of its returns is no window.
+    Windows are laid a tenth of their length apart, from the first row on, so that one that was seen stays seen. Returns
+    about zero, over the horizon, of the underlyings in `columns`. A pair is NaN in a window that knows less than half
+    of the returns of both together, or in which one of them stood still.
     """
-    returns = past.returns(coverage)
-    half = window // 2 * past.steps(coverage)
-    blocks, assets = len(returns) // half, len(past.underlyings)
-    laid = returns[: blocks * half]
-    known = complete(laid)
-    filled = np.where(known[:, None], laid, 0.0).reshape(blocks, half, assets)
-    moments = filled.transpose(0, 2, 1) @ filled
-    both, seen = moments[1:] + moments[:-1], known.reshape(blocks, half).sum(axis=1)
-    kept = np.flatnonzero(seen[1:] + seen[:-1] >= half)
-    return {f"window from {str(past.time[k * half])[:10]}": correlation_of(both[k]) for k in kept}
+    returns = past.returns(coverage)[:, columns]
+    rows, step = window * past.steps(coverage), max(window * past.steps(coverage) // _STEPS, 1)
+    if len(returns) < rows:
+        return
+    laid = np.swapaxes(sliding_window_view(returns, rows, axis=0)[::step], 1, 2)
+    batch = max(_AT_ONCE // max(rows * returns.shape[1], returns.shape[1] ** 2, 1), 1)
+    weights = np.ones(rows)
+    for first in range(0, len(laid), batch):
+        some = np.ascontiguousarray(laid[first : first + batch])
+        starts = (first + np.arange(len(some))) * step
+        yield (
+            [str(past.time[row])[:10] for row in starts],
+            pairwise_correlations(some, weights, int(np.ceil(_KNOWN * rows))),
+        )

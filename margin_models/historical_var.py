@@ -8,7 +8,16 @@ from sklearn.base import clone
 from data import Book, Coverage, Floats, MarketHistory
 from margin_models import operations
 from margin_models.base import MarginModel, Requirement, TailForecast, VolatilityForecaster
-from margin_models.historical_law import by_underlying, charged, empirical_tail, known_scenarios, lookback_rows
+from margin_models.historical_law import (
+    by_underlying,
+    charged,
+    empirical_tail,
+    floored,
+    known_scenarios,
+    lookback_rows,
+    past_moves,
+    unconverted,
+)
 from margin_models.scenarios import Scenarios
 from margin_models.volatility.ewma import EwmaVolatility
 
@@ -35,19 +44,19 @@ class HistoricalVaR(MarginModel):
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
         """The empirical law; HistoryError where fewer complete returns remain than the level needs."""
-        return empirical_tail(book, past, self._scenarios(past), self.coverage_)
+        return empirical_tail(book, past, self._scenarios(past, book), self.coverage_)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon that made it (of a shortfall, one that did)."""
-        return by_underlying(book, past, self._scenarios(past), self.coverage_, self.shortfall)
+        return by_underlying(book, past, self._scenarios(past, book), self.coverage_, self.shortfall)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
         """Of a revaluation in every past horizon, (P,)."""
-        return operations.scan(book, len(self._scenarios(past)))
+        return operations.scan(book, len(self._scenarios(past, book)))
 
-    def _scenarios(self, past: MarketHistory) -> Scenarios:
+    def _scenarios(self, past: MarketHistory, book: Book | None = None) -> Scenarios:
         recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
-        return known_scenarios(recent.returns(self.coverage_), recent, self.coverage_, self)
+        return known_scenarios(past_moves(recent, self.coverage_), recent, self.coverage_, self, book)
 
 
 class FilteredHistoricalVaR(MarginModel):
@@ -58,6 +67,11 @@ class FilteredHistoricalVaR(MarginModel):
     `EwmaVolatility` this is the volatility-weighted simulation of Hull and White (1998), "Incorporating volatility
     updating into the historical simulation method for value-at-risk", J. Risk 1.
 
+    What is filtered are USD moves; where all is counted in a coin, its own scenario converts the gains afterwards. No
+    forecast is taken for less than a tenth of the asset's own root mean square over the lookback
+    (`historical_law.floored`): an asset that stood still and then moved keeps its move, neither lost nor blown up
+    without end.
+
     Parameters
     ----------
     volatility : any forecaster of the standard deviation over the horizon; `EwmaVolatility()` where None.
@@ -66,7 +80,7 @@ class FilteredHistoricalVaR(MarginModel):
 
     Attributes
     ----------
-    volatility_ : the fitted forecaster.
+    volatility_ : the fitted forecaster, of USD returns where all is counted in a coin of the market.
     """
 
     def __init__(
@@ -79,7 +93,7 @@ class FilteredHistoricalVaR(MarginModel):
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
         """Fit the forecaster on the window."""
         forecaster = EwmaVolatility() if self.volatility is None else clone(self.volatility)
-        self.volatility_: VolatilityForecaster = forecaster.fit(past, coverage)
+        self.volatility_: VolatilityForecaster = forecaster.fit(*unconverted(past, coverage))
         return super().fit(past, coverage)
 
     def margin(self, past: MarketHistory, book: Book) -> Floats:
@@ -88,23 +102,24 @@ class FilteredHistoricalVaR(MarginModel):
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
         """The filtered law; HistoryError where fewer innovations are known than the level needs."""
-        return empirical_tail(book, past, self._scenarios(past), self.coverage_)
+        return empirical_tail(book, past, self._scenarios(past, book), self.coverage_)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon whose innovations made it."""
-        return by_underlying(book, past, self._scenarios(past), self.coverage_, self.shortfall)
+        return by_underlying(book, past, self._scenarios(past, book), self.coverage_, self.shortfall)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
         """Of a revaluation in every past horizon, (P,)."""
-        return operations.scan(book, len(self._scenarios(past)))
+        return operations.scan(book, len(self._scenarios(past, book)))
 
-    def _scenarios(self, past: MarketHistory) -> Scenarios:
-        """Innovations at today's volatility."""
-        recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
-        moves = recent.returns(self.coverage_)
-        sigma = self.volatility_.forecasts(past, len(recent))
+    def _scenarios(self, past: MarketHistory, book: Book | None = None) -> Scenarios:
+        """USD innovations at today's volatility."""
+        rows = lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_)
+        told, coverage = unconverted(past, self.coverage_)
+        moves = told.last(rows).returns(coverage)
+        sigma = floored(self.volatility_.forecasts(told, min(rows, len(past))), moves)
         start = sigma[: len(moves)]
         ratio = np.divide(sigma[-1], start, out=np.full_like(start, np.nan), where=start > 0)
         # An asset that has defaulted no longer moves, whatever its volatility was.
         filtered = np.where(moves == 0.0, 0.0, moves * ratio)
-        return known_scenarios(filtered, recent, self.coverage_, self)
+        return known_scenarios(filtered, past.last(rows), self.coverage_, self, book)

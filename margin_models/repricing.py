@@ -7,15 +7,13 @@ option that expires on the way is worth its intrinsic value at the scenario's pr
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data import Floats, MarketState
+from data.arrays import Places
 from data.coverage import DAYS_A_YEAR
 from data.valuation import OptionTerms
 from margin_models.kernels.revaluation import option_gains
 from margin_models.scenarios import WIDEST, Scenarios, numeraire_column
-
-Places = NDArray[np.intp]
 
 LEAST_PRICE = 1e-12  # share of spot: a logarithm needs one
 _LEAST_SCALE = 1e-100

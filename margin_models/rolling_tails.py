@@ -13,8 +13,9 @@ from margin_models.volatility.ar_garch import WindowFits, fit_every_window
 class RollingTails:
     """What R rows lost, `loss` (R,), and the quantiles (R, L) that the window before each forecast.
 
-    `unconverged` windows have a volatility whose fit did not arrive; `refused` ones have the empirical quantile because
-    a gate refused the tail. Both are counted over the models.
+    `unconverged` windows have a volatility whose fit did not arrive. Of the `refused`, these among them, a gate refused
+    the volatility (`volatility.ar_garch.refusals`; EWMA stands in) or the tail (`generalised_pareto.refusals`; the
+    empirical quantile does). Both are counted over the models.
     """
 
     loss: Floats
@@ -56,7 +57,7 @@ def rolling_tails(losses: Floats, window: int, exceedances: int, levels: tuple[f
         _at(student, stats.t.ppf(levels, degrees) * np.sqrt((degrees - 2.0) / degrees)),
         raw,
         int((~normal.converged[:-1]).sum() + (~student.converged[:-1]).sum()),
-        refused_inside + refused_outside,
+        refused_inside + refused_outside + int(normal.refused[:-1].sum() + student.refused[:-1].sum()),
     )
 
 

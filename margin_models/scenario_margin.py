@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import Book, Coverage, Floats, MarketHistory, MarketState, ParameterError
+from data.arguments import members, refuse_no_number, refuse_other_types
 from margin_models import operations
 from margin_models.base import MarginModel, Requirement
 from margin_models.contributions import completed, euler_on_scenario
@@ -31,7 +32,7 @@ class ScenarioGrid:
     Raises
     ------
     ParameterError
-        For a grid without a move, a number that is not finite, or a negative weight.
+        For a grid without a move, what is no finite number, a tail that is no pair, or a negative weight.
     """
 
     prices: tuple[float, ...]
@@ -40,10 +41,19 @@ class ScenarioGrid:
     term: VolTerm = field(default_factory=VolTerm)
 
     def __post_init__(self) -> None:
-        if not self.prices or not self.vols:
-            raise ParameterError(f"a grid needs price and vol moves, got {self.prices} and {self.vols}")
-        if not np.isfinite([*self.prices, *self.vols, *(x for tail in self.tails for x in tail)]).all():
-            raise ParameterError(f"a grid needs finite moves, got {self}")
+        for name in ("prices", "vols"):
+            moves = members(name, getattr(self, name), "moves such as (-0.1, 0.1)")
+            if not moves:
+                raise ParameterError(f"a grid needs price and vol moves, got {self.prices} and {self.vols}")
+            for move in moves:
+                refuse_no_number(f"a grid needs finite moves: each of {name}", move)
+        for tail in members("tails", self.tails, "pairs such as ((-0.4, 0.5), (0.4, 0.5))"):
+            pair = members("a tail", tail, "a price move and its share, such as (-0.4, 0.5)")
+            if len(pair) != 2:
+                raise ParameterError(f"a tail must be a price move and its share, such as (-0.4, 0.5), got {tail!r}")
+            for figure in pair:
+                refuse_no_number("each figure of a tail", figure)
+        refuse_other_types("term", self.term, "a VolTerm", VolTerm)
         if any(weight < 0 for _, weight in self.tails):
             raise ParameterError(f"the weight of a tail must be >= 0, got {self.tails}")
 

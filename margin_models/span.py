@@ -16,7 +16,7 @@ from data.valuation import notionals, unit_values
 from margin_models import operations
 from margin_models.base import MarginModel, Requirement
 from margin_models.contributions import completed, euler_on_scenario
-from margin_models.covariance import LedoitWolfCovariance
+from margin_models.covariance import LedoitWolfCovariance, well_known
 from margin_models.intermonth import calendar_reach, intermonth_charge
 from margin_models.kernels.spreads import spread_credit
 from margin_models.scan import contract_scan, scan_pnl, volatility_range
@@ -176,7 +176,10 @@ class SpanLike(MarginModel):
         for name, high in (("scan_range", 10.0), ("vol_range", 10.0), ("maintenance", 1.0)):
             _refuse_outside("SpanLike", name, getattr(self, name), 0.0, high)
         self._learn_ranges(past, coverage)
-        covariance = LedoitWolfCovariance().fit(past, coverage).estimate(past)
+        # Two that are too little known together earn no credit.
+        covariance = np.zeros((len(past.underlyings),) * 2)
+        if well_known(past.returns(coverage)).any():
+            covariance = np.nan_to_num(LedoitWolfCovariance().fit(past, coverage).estimate(past))
         spread = np.sqrt(np.diag(covariance))
         spread = np.where(spread > 0, spread, 1.0)
         rules = self.rules

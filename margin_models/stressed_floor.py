@@ -2,68 +2,133 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
+from data.arrays import Bools
 from margin_models.base import MarginModel, Requirement
 from margin_models.historical_var import FilteredHistoricalVaR, HistoricalVaR
-from margin_models.kernels.tails import complete
+from margin_models.kernels.tails import upper_quantile
 
-_WHOLE = 0.9  # share of a window's returns that must be complete
+_WHOLE = 0.9  # share of a window's returns that must be known
+_THEN = ("curves", "surfaces", "depth", "features")  # of the window, and of today in its last row
+_PER_UNDERLYING = ("spot", "high", "low", "volume", "funding", *_THEN)
 
 
-def stressed_windows(past: MarketHistory, coverage: Coverage, rows: int, count: int) -> list[tuple[int, int]]:
-    """Where the most volatile windows of the past lie, [start, stop), wildest first; at most `count`, none overlapping.
+class StressedWindow(NamedTuple):
+    """Rows [start, stop), which underlyings they `known` well enough, and which `remember` them as a crisis, (A,)."""
 
-    Windows are laid every half window from the first row on, and moved back to a row with every price. What is compared
-    is the mean square return of each underlying over that of all its past, averaged over underlyings; a window in which
-    a tenth of the returns has a hole is none.
+    start: int
+    stop: int
+    known: Bools
+    remember: Bools
+
+
+def stressed_windows(
+    past: MarketHistory, coverage: Coverage, rows: int, count: int, columns: Bools | None = None
+) -> list[StressedWindow]:
+    """Every window that was, as it ended, among the `count` wildest yet of some underlying; oldest first.
+
+    Wild by its mean square return, by how far it fell or by how far it rose (at the level): a record stays one whatever
+    comes later, and whatever other underlyings do, so that the list only grows. Windows are laid every half window from
+    the first row on, and moved back, by a tenth at most, to where most prices are known. An underlying of `columns`
+    (all where None) is known where it has that price and, with the others that are, nine tenths of its returns.
     """
-    returns, priced = past.returns(coverage), np.flatnonzero(complete(past.spot))
-    known = complete(returns)
-    square = np.where(known[:, None], returns, 0.0) ** 2
-    usual = square.mean(axis=0) if len(square) else np.zeros(len(past.underlyings))
-    wildness = np.divide(square, usual, out=np.zeros_like(square), where=usual > 0).mean(axis=1)
-    found = []
+    returns = past.returns(coverage)
+    columns = np.ones(len(past.underlyings), dtype=bool) if columns is None else columns
+    wildest = np.full((count, 3, len(columns)), -np.inf)
+    each, found = np.arange(len(columns)), []
     for nominal in range(rows, len(past) + 1, max(rows // 2, 1)):
-        before = np.searchsorted(priced, nominal) - 1
-        stop = int(priced[before]) + 1 if before >= 0 else 0
-        inside = slice(stop - rows, stop - past.steps(coverage))
-        if stop >= rows and known[inside].mean() >= _WHOLE:
-            found.append((float(wildness[inside].mean()), stop - rows, stop))
-    picked: list[tuple[int, int]] = []
-    for _, start, stop in sorted(found, reverse=True):
-        if len(picked) < count and all(stop <= one or start >= other for one, other in picked):
-            picked.append((start, stop))
-    return picked
+        stop, known = _known_then(past, returns, nominal, rows, columns)
+        if stop < rows or not known.any():
+            continue
+        told = np.full((3, len(columns)), -np.inf)
+        told[:, known] = _wildness(returns[stop - rows : stop - past.steps(coverage), known], coverage.level)
+        least = wildest.argmin(axis=0)
+        record = told > wildest.min(axis=0)
+        for figure in range(3):
+            higher = each[record[figure]]
+            wildest[least[figure, higher], figure, higher] = told[figure, higher]
+        if record.any():
+            found.append(StressedWindow(stop - rows, stop, known, record.any(axis=0)))
+    return found
 
 
-def as_if_just_past(past: MarketHistory, start: int, stop: int, steps: int) -> MarketHistory:
-    """A history in which rows [start, stop) have just happened and led to today's state.
+def _known_then(past: MarketHistory, returns: Floats, nominal: int, rows: int, columns: Bools) -> tuple[int, Bools]:
+    """Where a window that should end at `nominal` does, and which underlyings it knows, (A,)."""
+    late = np.isfinite(past.spot[max(nominal - max(rows // 10, 1), 0) : nominal]) & columns
+    stop = nominal - int(late[::-1].sum(axis=1).argmax())
+    inside = np.isfinite(returns[max(stop - rows, 0) : stop - (len(past) - len(returns))])
+    candidates = np.flatnonzero(late[stop - nominal - 1])
+    # Best known first: one full of holes may not take the rows of the others.
+    order = candidates[np.argsort(-inside[:, candidates].sum(axis=0), kind="stable")]
+    shared = np.logical_and.accumulate(inside[:, order], axis=1).sum(axis=0)
+    known = np.zeros(len(columns), dtype=bool)
+    known[order[shared >= _WHOLE * max(len(inside), 1)]] = True
+    if past.numeraire in past.underlyings and not known[past.underlyings.index(past.numeraire)]:
+        known[:] = False  # nothing can be counted
+    return stop, known
 
-    Prices, highs, lows and rates are scaled to end where they stand now, stamps are the newest, and the last curves and
-    surfaces are today's. The surface a horizon (`steps` rows) before is left out, so that no change of volatility runs
-    from then to now.
+
+def _wildness(returns: Floats, level: float) -> Floats:
+    """Mean squares, falls and rises at a level of (S, A) returns, (3, A); a hole moved nothing."""
+    moves = np.where(np.isfinite(returns), returns, 0.0).T
+    return np.vstack([(moves**2).mean(axis=1), upper_quantile(-moves, level), upper_quantile(moves, level)])
+
+
+def only_underlyings(history: MarketHistory, columns: Bools) -> MarketHistory:
+    """The same history of fewer underlyings; `columns` is (A,)."""
+    if columns.all():
+        return history
+    names = tuple(name for name, kept in zip(history.underlyings, columns, strict=True) if kept)
+    panels = {name: getattr(history, name) for name in _PER_UNDERLYING}
+    cut: dict[str, Any] = {name: None if panel is None else panel[:, columns] for name, panel in panels.items()}
+    return replace(history, underlyings=names, **cut)
+
+
+def only_legs(book: Book, underlyings: tuple[str, ...]) -> Book:
+    """The same portfolios, with the legs on these underlyings alone."""
+    kept = np.array([instrument.underlying in underlyings for instrument in book.instruments], dtype=bool)
+    if kept.all():
+        return book
+    some = tuple(one for one, stays in zip(book.instruments, kept, strict=True) if stays)
+    quantity = sparse.csr_array(book.quantity)[:, kept] if sparse.issparse(book.quantity) else book.quantity[:, kept]
+    return Book(some, book.portfolios, quantity)
+
+
+def as_if_just_past(
+    past: MarketHistory, start: int, stop: int, steps: int, known: Bools | None = None
+) -> MarketHistory:
+    """A history in which rows [start, stop) of the `known` underlyings have just happened and led to today's state.
+
+    Prices, highs, lows and rates are scaled to end where they stand now, stamps are the newest, and the last curves,
+    surfaces, depth and features are today's. The surface a horizon (`steps` rows) before is left out, so that no change
+    of volatility runs from then to now.
     """
     window, newest = past.rows(start, stop), past.last(stop - start)
-    alive = (window.spot[-1] > 0) & (past.spot[-1] > 0)
-    scale = np.divide(past.spot[-1], window.spot[-1], out=np.zeros(len(alive)), where=alive)
+    if known is not None:
+        window, newest = only_underlyings(window, known), only_underlyings(newest, known)
+    alive = (window.spot[-1] > 0) & (newest.spot[-1] > 0)
+    scale = np.divide(newest.spot[-1], window.spot[-1], out=np.zeros(len(alive)), where=alive)
     panels: dict[str, Any] = {"volume": window.volume, "funding": window.funding}
     for name in ("spot", "high", "low"):
         panel = getattr(window, name)
         panels[name] = None if panel is None else panel * scale
-    for name, now in (("marks", past.marks), ("curves", past.curves), ("surfaces", past.surfaces)):
+    for name in _THEN:
+        now = getattr(newest, name)
         if now is not None:
-            panels[name] = (
-                np.full_like(getattr(window, name), np.nan) if name == "marks" else getattr(window, name).copy()
-            )
+            panels[name] = getattr(window, name).copy()
             panels[name][-1] = now[-1]
-    if past.surfaces is not None and stop - start > steps:
+    if newest.marks is not None:
+        panels["marks"] = np.full_like(newest.marks, np.nan)
+        panels["marks"][-1] = newest.marks[-1]
+    if newest.surfaces is not None and stop - start > steps:
         panels["surfaces"][-1 - steps] = np.nan
-    fx = {name: _ending_at(window.fx[name], rate[-1]) for name, rate in past.fx.items()}
+    fx = {name: _ending_at(window.fx[name], rate[-1]) for name, rate in newest.fx.items()}
     return replace(newest, fx=fx, **panels)
 
 
@@ -73,11 +138,15 @@ def _ending_at(rate: Floats, now: float) -> Floats:
 
 
 class StressedFloor(MarginModel):
-    """Any model, and never less than another asks for as if the worst window of the past had just happened.
+    """Any model, and never less than another asks for as if a crisis of the past had just happened.
 
     After what article 28 of Regulation (EU) 153/2013 and Eurex's PRISMA ask of stressed observations: a floor that does
-    not fall when markets calm. Windows are sought in all of the past, so that what was seen stays seen; none is looked
-    for ahead. Until the past holds one window there is no floor.
+    not fall when markets calm. Each underlying remembers its own crises (`stressed_windows`), in all of the past and
+    for good, whatever others do; a portfolio is asked for the worst of those that any of its underlyings remembers, so
+    that at the same state the floor of the same book never falls as time goes by. None is looked for ahead, and until
+    the past holds one window there is no floor. A leg on what was not listed then, or had too many holes, is left out
+    there: it neither asks nor offsets. What is remembered are the crises of single underlyings: one in which only a
+    spread moved is for `CorrelationBreakdown`.
 
     Parameters
     ----------
@@ -85,7 +154,7 @@ class StressedFloor(MarginModel):
     stressed : what is asked of each window; `HistoricalVaR()` where None. One that looks at the newest rows most, as a
         filtered one does, would see little but the window's end.
     window : rows of a window, as many as `stressed` needs to fit.
-    windows : how many of the most volatile are tried for each book.
+    windows : how many wildest windows yet an underlying remembers; more find more crises and cost more time.
     weight : share of the stressed margin that is the floor, > 0.
 
     Attributes
@@ -98,7 +167,7 @@ class StressedFloor(MarginModel):
         model: MarginModel | None = None,
         stressed: MarginModel | None = None,
         window: int = 250,
-        windows: int = 3,
+        windows: int = 1,
         weight: float = 1.0,
     ) -> None:
         self.model = model
@@ -136,34 +205,44 @@ class StressedFloor(MarginModel):
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
         """Of the model, and of the stressed one a window, (P,)."""
         asked = self.model_.multiplications(past, book)
-        for start, stop in self._windows(past):
-            asked = asked + self._fitted(past, start, stop).multiplications(
-                self._stressed_past(past, start, stop), book
-            )
+        for stress in self._stresses(past, book):
+            asked = asked + stress.model.multiplications(stress.past, stress.book)
         return asked
 
     def _floored(self, asked: Requirement, past: MarketHistory, book: Book) -> Requirement:
         initial, maintenance = asked.initial, asked.maintenance
         worst = asked.worst or ("",) * len(book.portfolios)
-        for start, stop in self._windows(past):
-            told = self._fitted(past, start, stop).requirement(self._stressed_past(past, start, stop), book)
-            floor = self.weight * told.initial
-            name = f"window from {str(past.time[start])[:10]}"
-            worst = tuple(name if higher else one for higher, one in zip(floor > initial, worst, strict=True))
-            initial, maintenance = np.maximum(initial, floor), np.maximum(maintenance, self.weight * told.maintenance)
+        for stress in self._stresses(past, book):
+            told = stress.model.requirement(stress.past, stress.book)
+            floor = np.where(stress.asked, self.weight * told.initial, 0.0)
+            worst = tuple(stress.name if higher else one for higher, one in zip(floor > initial, worst, strict=True))
+            initial = np.maximum(initial, floor)
+            maintenance = np.maximum(maintenance, np.where(stress.asked, self.weight * told.maintenance, 0.0))
         parts = {**asked.components, "stressed floor": initial - asked.initial}
         return Requirement(book.portfolios, initial, maintenance, parts, worst)
 
-    def _windows(self, past: MarketHistory) -> list[tuple[int, int]]:
-        return stressed_windows(past, self.coverage_, self.window, self.windows)
+    def _stresses(self, past: MarketHistory, book: Book) -> "Iterator[_Stress]":
+        """Each window that some portfolio is asked for, of what is held and what all is counted in."""
+        holds = book.by_underlying(np.ones(len(book.instruments)), past.now, gross=True) > 0
+        steps, legs = past.steps(self.coverage_), dict[tuple[str, ...], Book]()
+        columns = holds.any(axis=0) | np.array([name == past.numeraire for name in past.underlyings])
+        for one in stressed_windows(past, self.coverage_, self.window, self.windows, columns):
+            asked = np.asarray((holds & one.remember & one.known).any(axis=1))
+            if asked.any():
+                window = only_underlyings(past.rows(one.start, one.stop), one.known)
+                if window.underlyings not in legs:
+                    legs[window.underlyings] = only_legs(book, window.underlyings)
+                yield _Stress(
+                    f"window from {str(past.time[one.start])[:10]}",
+                    self._fitted(window),
+                    as_if_just_past(past, one.start, one.stop, steps, one.known),
+                    legs[window.underlyings],
+                    asked,
+                )
 
-    def _stressed_past(self, past: MarketHistory, start: int, stop: int) -> MarketHistory:
-        return as_if_just_past(past, start, stop, past.steps(self.coverage_))
-
-    def _fitted(self, past: MarketHistory, start: int, stop: int) -> MarginModel:
+    def _fitted(self, window: MarketHistory) -> MarginModel:
         """The stressed model fitted to a window, once for all decisions that meet it."""
-        window = past.rows(start, stop)
-        key = (window.time[0], window.underlyings, past.numeraire, window.spot.tobytes())
+        key = (window.time[0], window.underlyings, window.numeraire, window.spot.tobytes())
         if key not in self._fits:
             fresh = HistoricalVaR() if self.stressed is None else clone(self.stressed)
             try:
@@ -185,3 +264,13 @@ class StressedFloor(MarginModel):
         self.model_, self._fits = fitted, fits
         self.coverage_, self.window_ = coverage, rows
         return self
+
+
+class _Stress(NamedTuple):
+    """A window: its name, the model fitted to it, the past it makes, the legs it knows and who is asked for it (P,)."""
+
+    name: str
+    model: MarginModel
+    past: MarketHistory
+    book: Book
+    asked: Bools

@@ -3,11 +3,12 @@
 import numpy as np
 
 from data import Book, Floats, HistoryError, MarketHistory, ParameterError
+from data.arrays import Places
 from margin_models import operations
 from margin_models.base import MarginModel, Requirement, TailForecast
 from margin_models.covariance import ewma_weights
-from margin_models.historical_law import Places, charged, known_scenarios, lookback_rows, split
-from margin_models.kernels.tails import complete, needed
+from margin_models.historical_law import charged, known_rows, known_scenarios, lookback_rows, past_moves, split
+from margin_models.kernels.tails import needed
 from margin_models.revalue import book_pnl
 from margin_models.scenarios import Scenarios
 
@@ -36,21 +37,28 @@ def at_the_weighted_quantile(losses: Floats, weights: Floats, level: float) -> t
     ends = np.stack([np.maximum(upper - 1, 0), upper], axis=1)
     low, high = np.take_along_axis(stands, ends, axis=1).T
     share = np.clip(np.divide(level - low, high - low, out=np.ones(len(low)), where=high > low), 0.0, 1.0)
-    share = np.where(share > 1.0 - _ROUNDING, 1.0, share)
+    tied = np.equal(*np.take_along_axis(losses, np.take_along_axis(order, ends, axis=1), axis=1).T)
+    share = np.where(tied | (share > 1.0 - _ROUNDING), 1.0, share)
     return np.take_along_axis(order, ends, axis=1), np.stack([1.0 - share, share], axis=1)
 
 
 def beyond_the_weighted_quantile(losses: Floats, weights: Floats, quantile: Floats) -> tuple[Places, Floats]:
     """Places (P, S) and weights, which sum to one, of the losses at or beyond each book's quantile (P,)."""
-    counted = weights * (losses >= quantile[:, None])
+    counted = weights * (losses >= np.minimum(quantile, losses.max(axis=1))[:, None])
     every = np.broadcast_to(np.arange(losses.shape[1]), losses.shape)
     return every, counted / counted.sum(axis=1, keepdims=True)
 
 
-def _told(losses: Floats, picks: tuple[Places, Floats]) -> Floats:
-    """The weighted sum of the losses picked, (P,)."""
-    places, weight = picks
-    return np.asarray((np.take_along_axis(losses, places, axis=1) * weight).sum(axis=1))
+def weighted_tail(losses: Floats, weights: Floats, level: float) -> tuple[Floats, Floats]:
+    """Quantile and mean loss at or beyond it of (P, S) losses with weights (S,), (P,) each.
+
+    Between two losses the quantile is never above the larger, and of two equal ones it is exactly that.
+    """
+    places, share = at_the_weighted_quantile(losses, weights, level)
+    low, high = np.take_along_axis(losses, places, axis=1).T
+    quantile = np.minimum(low + share[:, 1] * (high - low), high)
+    every, counted = beyond_the_weighted_quantile(losses, weights, quantile)
+    return quantile, np.asarray((np.take_along_axis(losses, every, axis=1) * counted).sum(axis=1))
 
 
 class AgeWeightedVaR(MarginModel):
@@ -82,14 +90,13 @@ class AgeWeightedVaR(MarginModel):
         HistoryError where the level needs more effective observations than there are, ParameterError for a decay or a
         lookback out of range.
         """
-        scenarios, weights = self._weighted(past)
+        scenarios, weights = self._weighted(past, book)
         losses = self._losses(past, book, scenarios)
-        var = _told(losses, at_the_weighted_quantile(losses, weights, self.coverage_.level))
-        return TailForecast(var, _told(losses, beyond_the_weighted_quantile(losses, weights, var)))
+        return TailForecast(*weighted_tail(losses, weights, self.coverage_.level))
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon that weighs most in it."""
-        scenarios, weights = self._weighted(past)
+        scenarios, weights = self._weighted(past, book)
         losses = self._losses(past, book, scenarios)
         told = self.tail(past, book)
         picks = (
@@ -101,19 +108,21 @@ class AgeWeightedVaR(MarginModel):
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
         """Of a revaluation in every past horizon, (P,)."""
-        return operations.scan(book, len(self._weighted(past)[0]))
+        return operations.scan(book, len(self._weighted(past, book)[0]))
 
     def _losses(self, past: MarketHistory, book: Book, scenarios: Scenarios) -> Floats:
         return -book_pnl(book, past.now, scenarios, past.now.years_ahead(self.coverage_))
 
-    def _weighted(self, past: MarketHistory) -> tuple[Scenarios, Floats]:
+    def _weighted(self, past: MarketHistory, book: Book | None = None) -> tuple[Scenarios, Floats]:
         """Past horizons and their weights, (S,)."""
         if not 0.0 < self.decay <= 1.0:
             raise ParameterError(f"decay must lie in (0, 1], got {self.decay}. Typical values: 0.98-0.995.")
         recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
-        moves, level = recent.returns(self.coverage_), self.coverage_.level
-        scenarios = known_scenarios(moves, recent, self.coverage_, self)
-        weights = ewma_weights(len(moves), self.decay ** (1.0 / past.steps(self.coverage_)))[complete(moves)]
+        moves, level = past_moves(recent, self.coverage_), self.coverage_.level
+        scenarios = known_scenarios(moves, recent, self.coverage_, self, book)
+        weights = ewma_weights(len(moves), self.decay ** (1.0 / past.steps(self.coverage_)))[
+            known_rows(moves, recent, book)
+        ]
         size = effective_observations(weights)
         if level > (size + _ROUNDING) / (size + 1.0):
             raise HistoryError(

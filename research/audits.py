@@ -8,9 +8,10 @@ from backtest.lookahead import Audit, audit, audit_table
 from backtest.planted_leaks import LEAKS, HonestControl
 from backtest.portfolios import standard_books
 from data import Coverage, MarketHistory
+from data.flow.history_features import ohlcv_features
 from data.sources.synthetic import garch_t
 from margin_models import BoostedVolatility, FilteredHistoricalVaR, MarginModel
-from research.default_study import MODELS
+from research.default_study import BITCOIN_MODELS, MODELS, STOCK_MODELS
 
 WINDOW = 400
 
@@ -24,8 +25,10 @@ def small(model: MarginModel) -> MarginModel:
 
 
 def audit_market() -> MarketHistory:
-    """Three seeded assets with volatility clustering, highs, lows and volumes."""
-    return garch_t(520, (0.02, 0.03, 0.04), seed=11).history
+    """Three seeded assets with volatility clustering, highs, lows, volumes, and features made of these."""
+    history = garch_t(520, (0.02, 0.03, 0.04), seed=11).history
+    panel = ohlcv_features(history)
+    return history.with_features(panel.values, panel.names)
 
 
 def audit_default_models(*, rows: int = 20, progress: bool = True) -> pd.DataFrame:
@@ -36,7 +39,8 @@ def audit_default_models(*, rows: int = 20, progress: bool = True) -> pd.DataFra
     def one(name: str, model: MarginModel) -> Audit:
         return audit(model, history, books, coverage, window=WINDOW, rows=rows, name=name)
 
-    named = {"honest control": HonestControl(), **{name: small(model) for name, model in MODELS.items()}}
+    asked = {**MODELS, **BITCOIN_MODELS, **STOCK_MODELS}
+    named = {"honest control": HonestControl(), **{name: small(model) for name, model in asked.items()}}
     clean = [one(name, model) for name, model in tqdm(named.items(), "audit", disable=not progress)]
     leaks = [one(type(leak).__name__, leak) for leak in LEAKS]
     return audit_table(clean, leaks)

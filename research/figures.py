@@ -7,7 +7,7 @@ style sheet, no outside reference, letters as text, every id led by `prefix`, th
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as XML
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from backtest.comparison import Comparison
+from backtest.e_backtests import THRESHOLDS
 from backtest.plots import INK, plot_frontier, plot_margin, plot_ranking, plot_rolling_coverage
 from backtest.replay import Replay, Rows
 from data import Floats, MarketHistory
@@ -38,6 +39,7 @@ _WIDTH = 10.4  # inches, of every figure, so that a page shows their letters ali
 _PANEL_STRETCHES, _PANEL_COLUMNS = 120, 4
 _LONGEST = 34  # characters of a name in a figure; the tables give it whole
 _CORNERS = ((7.0, 7.0), (-7.0, -7.0), (9.0, -3.0), (-9.0, 3.0))  # where numbers stand, so that neighbours do not meet
+_EVIDENCE = (0.1, 1e4)  # what a figure of evidence spans
 _BAR, _PERIOD = "#7b8794", "#f3efe2"
 _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
 _ABOVE: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "frameon": False, "ncols": 4}
@@ -80,7 +82,7 @@ def frontier_svg(comparison: Comparison, *, prefix: str = "frontier") -> str:
         )
 
     told = f"Mean shortfall against mean margin of {len(order)} models on {comparison.market}, each scaled up and down"
-    return _svg(draw, 4.6, f"{told}; dots are the margins as charged.", prefix)
+    return as_svg(draw, 4.6, f"{told}; dots are the margins as charged.", prefix)
 
 
 def ranking_svg(comparison: Comparison, *, prefix: str = "ranking") -> str:
@@ -95,7 +97,7 @@ def ranking_svg(comparison: Comparison, *, prefix: str = "ranking") -> str:
         ax.set_title(_labelled(comparison, "dot: at equal coverage, with 95 % interval; diamond: as charged"))
 
     told = f"Mean margin at equal coverage of {len(order)} models on {comparison.market}, with 95 % intervals"
-    return _svg(draw, 0.9 + 0.27 * len(order), f"{told}; the table gives the numbers.", prefix)
+    return as_svg(draw, 0.9 + 0.27 * len(order), f"{told}; the table gives the numbers.", prefix)
 
 
 def margin_svg(run: Replay, portfolio: str, *, prefix: str = "margin") -> str:
@@ -108,7 +110,7 @@ def margin_svg(run: Replay, portfolio: str, *, prefix: str = "margin") -> str:
         ax.legend(drawn, ["loss", "margin", f"breach ({count:,})"], **_ABOVE)
         ax.set_title(titled(f"{_short(run.model, 50)}: {_short(portfolio)}", run.implied))
 
-    return _svg(draw, 2.9, f"Margin of {run.model} against the losses of {portfolio}, breaches marked.", prefix)
+    return as_svg(draw, 2.9, f"Margin of {run.model} against the losses of {portfolio}, breaches marked.", prefix)
 
 
 def crisis_svg(
@@ -145,7 +147,7 @@ def crisis_svg(
     told = (
         f"Margin against the losses of {portfolio} from {period[0]} to {period[1]}, one panel a model, breaches marked"
     )
-    return _svg(draw, 0.5 + 1.55 * rows, f"{told}.", prefix)
+    return as_svg(draw, 0.5 + 1.55 * rows, f"{told}.", prefix)
 
 
 def coverage_svg(comparison: Comparison, models: Sequence[str], decisions: int, *, prefix: str = "coverage") -> str:
@@ -162,7 +164,26 @@ def coverage_svg(comparison: Comparison, models: Sequence[str], decisions: int, 
         ax.set_title("")
 
     told = f"Coverage on {comparison.market} over the latest {decisions} decisions of {', '.join(models)}"
-    return _svg(draw, 2.6, f"{told}, beside the level asked for.", prefix)
+    return as_svg(draw, 2.6, f"{told}, beside the level asked for.", prefix)
+
+
+def evidence_svg(paths: Mapping[str, pd.Series], *, prefix: str = "evidence") -> str:
+    """Evidence against each model through time, from one, on a log scale; beyond its ends it is drawn at the edge."""
+
+    def draw(figure: "Figure") -> None:
+        ax = figure.subplots()
+        for (name, path), color in zip(paths.items(), PALETTE, strict=False):
+            shown = path.clip(*_EVIDENCE)
+            rows = extremes(np.log(shown.to_numpy()), STRETCHES)
+            ax.plot(shown.index[rows], shown.to_numpy()[rows], color=color, linewidth=1.1, label=_visible(_short(name)))
+        ax.set(yscale="log", ylim=_EVIDENCE, ylabel="evidence")
+        _plain_log(ax.yaxis)
+        for threshold in THRESHOLDS:
+            ax.axhline(threshold, color=_BAR, linewidth=0.8, linestyle="--", zorder=0)
+        ax.legend(**_ABOVE)
+
+    told = f"Evidence from breaches against {', '.join(paths)} through time, with lines at 2, 5 and 10."
+    return as_svg(draw, 2.8, told, prefix)
 
 
 def prices_svg(history: MarketHistory, *, prefix: str = "prices") -> str:
@@ -185,7 +206,7 @@ def prices_svg(history: MarketHistory, *, prefix: str = "prices") -> str:
         lines = sorted(gains, key=lambda line: -gains[line])
         ax.legend(handles=lines, fontsize=8, labelspacing=0.3, ncols=1 + len(lines) // 14, **_BESIDE)
 
-    return _svg(
+    return as_svg(
         draw, 2.6, f"Prices of {', '.join(history.underlyings)} on a log scale, 100 at the first known.", prefix
     )
 
@@ -305,7 +326,7 @@ def _visible(label: str) -> str:
     return f" {label}" if label.startswith("_") else label
 
 
-def _svg(draw: Callable[["Figure"], None], height: float, told: str, prefix: str) -> str:
+def as_svg(draw: Callable[["Figure"], None], height: float, told: str, prefix: str) -> str:
     """Draw on a fresh figure of that height (inches) and return it as SVG, `told` being its text alternative."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -4,7 +4,8 @@ Markets are loaded, every model is replayed on each, the comparison is printed, 
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,7 +15,7 @@ import pandas as pd
 
 from data import ParameterError, SourceError
 from data.sources.samples import SAMPLES, available, offered
-from margin_models import MarginModel
+from margin_models import ExtremeValueVaR, MarginModel
 from research.default_study import MODELS, default_study
 from research.study import Market, Study, StudyResult, run_study
 from research.tables import as_json as to_json
@@ -44,6 +45,9 @@ def main_job(
     started = time.perf_counter()
     study = study_of(prices)
     path = report_place(study.name, out)
+    left_out = [name for name in MODELS if name not in study.models]
+    if left_out:
+        say(f"marginlab: not asked, as they know nothing of losses so common: {', '.join(left_out)}")
     say(f"marginlab: {len(study.every_model)} models on {len(study.markets)} market(s), {jobs} process(es)")
     result = run_study(study, jobs=jobs)
     print(to_json(result) if as_json else text(result), flush=True)
@@ -66,7 +70,7 @@ def study_of(prices: "Prices | None") -> Study:
     from research.user_data import market_of
 
     market = market_of(history, prices.title(), level=prices.level, horizon=prices.horizon, window=prices.window)
-    return Study("your-data", (market,), MODELS, oracle="static, cross")
+    return Study("your-data", (market,), models_at(prices.level), oracle="static, cross")
 
 
 def report_place(name: str, out: Path | None) -> Path:
@@ -139,11 +143,32 @@ def quick_comparison(
     as_json: bool,
 ) -> None:
     """Print one market's table: a market of the default study as it is set up there, another sample, or files."""
-    models = _chosen(wanted)
-    market = _market(name, prices, level, horizon, window)
-    study = Study(market.name, (market,), models, "static, cross" if "static, cross" in models else None)
+    study = one_market(name, prices, wanted, level=level, horizon=horizon, window=window)
     result = run_study(study, jobs=jobs)
     print(to_json(result) if as_json else text(result), flush=True)
+
+
+def one_market(
+    name: str, prices: "Prices | None", wanted: Sequence[str], *, level: float, horizon: str | None, window: int | None
+) -> Study:
+    """Some models, or all where none is `wanted`, on one market: of the default study, of another sample, or of files.
+
+    ParameterError for a word that no model's name holds.
+    """
+    market = _market(name, prices, level, horizon, window)
+    models = _chosen(wanted, {**models_at(market.coverage.level), **market.models})
+    return Study(
+        market.name, (replace(market, models={}),), models, "static, cross" if "static, cross" in models else None
+    )
+
+
+def models_at(level: float) -> dict[str, MarginModel]:
+    """The default models that can be asked for a level: a fitted tail knows nothing of losses before its threshold."""
+    return {
+        name: model
+        for name, model in MODELS.items()
+        if not isinstance(model, ExtremeValueVaR) or 1.0 - level <= model.share
+    }
 
 
 def _market(name: str, prices: "Prices | None", level: float, horizon: str | None, window: int | None) -> Market:
@@ -156,22 +181,25 @@ def _market(name: str, prices: "Prices | None", level: float, horizon: str | Non
     known = {market.name: market for market in default_study().markets}
     if name in known and level == known[name].coverage.level and horizon is None and window is None:
         return known[name]
+    if name not in SAMPLES:
+        raise ParameterError(f"{name} is replayed as the default study has it: no --level, --horizon or --window")
     from data.sources.samples import load
 
-    return market_of(load(name), SAMPLES[name].title, level=level, horizon=horizon, window=window)
+    other = market_of(load(name), SAMPLES[name].title, level=level, horizon=horizon, window=window)
+    return replace(other, name=name)
 
 
-def _chosen(wanted: Sequence[str]) -> dict[str, MarginModel]:
+def _chosen(wanted: Sequence[str], models: Mapping[str, MarginModel]) -> dict[str, MarginModel]:
     """The models asked for, in their usual order: a word is one model's name, or else part of several."""
-    asked = {name for word in wanted for name in _matching(word.strip().lower())}
-    return {name: model for name, model in MODELS.items() if name in asked or not wanted}
+    asked = {name for word in wanted for name in _matching(word.strip().lower(), models)}
+    return {name: model for name, model in models.items() if name in asked or not wanted}
 
 
-def _matching(word: str) -> list[str]:
-    exact = [name for name in MODELS if name.lower() == word]
-    found = exact or [name for name in MODELS if word and word in name.lower()]
+def _matching(word: str, models: Mapping[str, MarginModel]) -> list[str]:
+    exact = [name for name in models if name.lower() == word]
+    found = exact or [name for name in models if word and word in name.lower()]
     if not found:
-        raise ParameterError(f"--model must match one of {'; '.join(MODELS)}, got {word!r}")
+        raise ParameterError(f"--model must match one of {'; '.join(models)}, got {word!r}")
     return found
 
 

@@ -8,10 +8,16 @@ import pandas as pd
 from data import Coverage, ParameterError
 from margin_models import (
     AevoMargin,
+    AgeWeightedVaR,
+    CorrelationBreakdown,
+    CorrelationVaR,
+    DccCovariance,
+    DeltaGammaVaR,
     DeribitPortfolioMargin,
     DerivePmrm2Margin,
     DerivePmrmMargin,
     DeriveSrmMargin,
+    ExtremeValueVaR,
     FilteredHistoricalVaR,
     GreeksMargin,
     HistoricalVaR,
@@ -23,6 +29,7 @@ from margin_models import (
     ScenarioMargin,
     SpanLike,
     StaticMargin,
+    StressedFloor,
     venues,
 )
 from margin_models.venues.provenance import Provenance
@@ -54,6 +61,20 @@ OURS: Mapping[str, NamedModel] = {
     "monte-carlo-es": NamedModel("expected shortfall of ten thousand joint moves", MonteCarloES),
     "historical-var": NamedModel("loss quantile of the book over past moves", HistoricalVaR),
     "fhs": NamedModel("the same at today's volatility (EWMA)", FilteredHistoricalVaR),
+    "fhs-es": NamedModel(
+        "mean loss beyond that quantile (expected shortfall)", lambda: FilteredHistoricalVaR(shortfall=True)
+    ),
+    "extreme-value": NamedModel("the quantile of a Pareto tail fitted to the same losses", ExtremeValueVaR),
+    "age-weighted": NamedModel("loss quantile over past moves, the old ones fading", lambda: AgeWeightedVaR(0.995)),
+    "stressed-floor": NamedModel("fhs, and never less than after the worst windows of the past", StressedFloor),
+    "correlation-var": NamedModel("quantile of the book's deltas under normal moves; blind to gamma", CorrelationVaR),
+    "dcc-var": NamedModel(
+        "the same with correlations that move from day to day (DCC)", lambda: CorrelationVaR(DccCovariance())
+    ),
+    "correlation-breakdown": NamedModel(
+        "correlation-var, and an add-on for correlations that break", CorrelationBreakdown
+    ),
+    "delta-gamma": NamedModel("quantile of the book's deltas and gammas under normal moves", DeltaGammaVaR),
 }
 # An account holds exactly what the file says: where rates rise with size, the account is not scaled up.
 VENUES: Mapping[str, NamedModel] = {
@@ -76,6 +97,12 @@ def named_model(name: str) -> NamedModel:
         every = "; ".join(f"{known} ({one.says})" for known, one in NAMED.items())
         raise ParameterError(f"--model must be one of {every}; got {name!r}")
     return NAMED[name]
+
+
+def takes_level(model: MarginModel) -> bool:
+    """Whether a level moves what the model asks: rules that are stated know of none."""
+    stated = isinstance(model, StaticMargin) or (isinstance(model, ScenarioMargin) and not model.learned)
+    return not (stated or venue_of(model))
 
 
 def asked_of(model: MarginModel, coverage: Coverage) -> str:

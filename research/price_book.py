@@ -17,6 +17,7 @@ from data import (
     ModelError,
     ParameterError,
 )
+from data.arguments import refuse_other_types
 from data.book_file import read_book
 from data.chain_history import ChainPast, after_history, only_chain
 from data.chain_market import ChainMarket, read_chain_market
@@ -131,12 +132,15 @@ def price_book(
     HistoryError
         If the model learns and there is no history, or the history does not fit the chain.
     ParameterError
-        For a window below 1, or a coverage in another numeraire than USD.
+        For an argument of another type, a window below 1, or a coverage in another numeraire than USD.
     ModelError
         If the model's margin is not one finite number >= 0 a portfolio.
     """
     from threadpoolctl import threadpool_limits
 
+    _refuse_other_arguments(book, market, model, history, coverage)
+    if window is not None:
+        refuse_other_types("window", window, "a number of rows", int, np.integer)
     if window is not None and window < 1:
         raise ParameterError(f"window must be at least 1 row, got {window}")
     if coverage.numeraire != "USD":
@@ -168,6 +172,15 @@ def price_book(
         split,
         remarks,
     )
+
+
+def _refuse_other_arguments(book: object, market: object, model: object, history: object, coverage: object) -> None:
+    """ParameterError for a market that is a history, a model that is a name, and the like."""
+    refuse_other_types("book", book, "a Book, or a file or frame of positions", Book, str, Path, pd.DataFrame)
+    refuse_other_types("market", market, "the market of an option chain, or its file", ChainMarket, str, Path)
+    refuse_other_types("model", model, "a model such as SpanLike(), not its name or class", MarginModel)
+    refuse_other_types("history", history, "a MarketHistory or None", MarketHistory, type(None))
+    refuse_other_types("coverage", coverage, "a Coverage such as Coverage(0.99, '1D')", Coverage)
 
 
 def _fitted(model: MarginModel, joined: ChainPast, coverage: Coverage, window: int | None) -> MarginModel:

@@ -16,15 +16,8 @@ from sklearn import config_context
 
 from backtest.bootstrap import DRAWS, SHARE, block_length
 from backtest.comparison import Comparison, Periods
-from backtest.coverage_tests import (
-    SIZE,
-    Transitions,
-    count_transitions,
-    independence,
-    kupiec,
-    kupiec_region,
-    traffic_light,
-)
+from backtest.coverage_tests import SIZE, Transitions, independence, kupiec, kupiec_region
+from backtest.disclosure import FIELDS, FIELDS_NOTE
 from backtest.false_discoveries import RATE as FALSE_RATE
 from backtest.model_confidence_set import SIZE as SET_SIZE
 from backtest.replay import Replay
@@ -32,11 +25,13 @@ from data.quality import check
 from data.storage import write_whole
 from margin_models import MarginModel, StaticMargin
 from research import figures
+from research.evidence_tables import evidence_in_words, evidence_parts
 from research.study import Judged, StudyResult
+from research.verdict_tables import FAIR_POWER, LOW_POWER, bunching, coverage_verdict, law_tests
 
 PERCENT = "\u00a0%"  # does not part from its number
-LOW_POWER, FAIR_POWER = 0.5, 0.8  # at twice the breach rate: below, "not rejected" is no evidence, or a weak one
 _CRISES_DRAWN, _BOOKS_SHOWN, _NOTES_SHOWN = 2, 4, 8
+_LAW_BOOKS = 2  # asked of the law that a model states: p-values are simulated for each number of breaches
 
 
 def write_report(result: StudyResult, path: Path, *, command: str, code_version: str, date: str = "") -> Path:
@@ -71,6 +66,7 @@ def render(result: StudyResult, *, command: str, code_version: str, date: str = 
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "number": number, "span": span, "fingerprint": fingerprint}
+    environment.filters |= {"evidence": evidence_in_words, "day": day}
     page = environment.get_template("report.html.j2").render(
         study=result.study,
         markets=[_market(n, judged, result) for n, judged in enumerate(result.markets, start=1)],
@@ -86,6 +82,8 @@ def render(result: StudyResult, *, command: str, code_version: str, date: str = 
         low_power=LOW_POWER,
         fair_power=FAIR_POWER,
         notes_shown=_NOTES_SHOWN,
+        fields=FIELDS,
+        fields_note=FIELDS_NOTE,
     )
     return figures.writable(page)
 
@@ -115,6 +113,11 @@ def fingerprint(script: str) -> str:
     return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
 
 
+def day(stamp: np.datetime64 | None) -> str:
+    """The day of an instant, a dash where there is none."""
+    return "-" if stamp is None else str(stamp)[:10]
+
+
 def _described(models: Mapping[str, MarginModel]) -> Iterator[tuple[str, str, str]]:
     """Each model's name, the sentence its class says of itself, and all its parameters."""
     with config_context(print_changed_only=False):
@@ -136,6 +139,7 @@ def _market(n: int, judged: Judged, result: StudyResult) -> dict[str, Any]:
     inside = {} if crises.empty else {name: plan.crises[name] for name in dict.fromkeys(crises["crisis"])}
     lately = list(dict.fromkeys([*ranked[:2], flat or ranked[-1]]))
     prefix = f"m{n}"
+    told = evidence_parts(comparison, ranked, books[:_BOOKS_SHOWN], lately[-1])
     return {
         "plan": plan,
         "data_hash": judged.data_hash,
@@ -144,10 +148,16 @@ def _market(n: int, judged: Judged, result: StudyResult) -> dict[str, Any]:
         "design": design,
         "ranking": ranking(comparison, table, run),
         "compared": comparison.losses.sentence,
+        "law_compared": comparison.law_losses.sentence if comparison.law_losses else "",
+        **law_tests({name: comparison[name] for name in ranked}, books[:_LAW_BOOKS]),
+        "law_books": books[:_LAW_BOOKS],
         "unranked": comparison.unranked,
         "notes": {name: one.notes for name, one in comparison.replays.items() if one.notes},
         "verdicts": {name: coverage_verdict(comparison[name]) for name in ranked},
         "books": books[:_BOOKS_SHOWN],
+        "best": ranked[0],
+        **told,
+        "evidence_figure": _inline(figures.evidence_svg(told["evidence_paths"], prefix=f"{prefix}-evidence")),
         "bunching": {name: [bunching(comparison[name], book) for book in books[:_BOOKS_SHOWN]] for name in ranked},
         "crises": list(inside),
         "crisis_blocks": crisis_blocks(crises, list(inside), list(table.index)),
@@ -285,61 +295,6 @@ def ranking(comparison: Comparison, table: pd.DataFrame, run: Replay) -> list[di
         }
         for name, row in scores.items()
     ]
-
-
-def coverage_verdict(run: Replay) -> dict[str, Any]:
-    """Exact Kupiec and Basel's zones on disjoint horizons, over all books and for the one in the middle."""
-    rate, rows = 1.0 - run.coverage.level, run.disjoint
-    held = run.live[rows].any(axis=0)
-    breaches, trials = run.breached[rows][:, held].sum(axis=0), run.live[rows][:, held].sum(axis=0)
-    test, light = kupiec(breaches, trials, rate), traffic_light(breaches, trials, rate)
-    rejected, many = test.p_value < SIZE, breaches > trials * rate
-    middle = np.argsort(light.cumulative, kind="stable")[(len(breaches) - 1) // 2]
-    return {
-        "rejected": rejected.mean(),
-        "too_many": (rejected & many).mean(),
-        "too_few": (rejected & ~many).mean(),
-        "breaches": int(breaches[middle]),
-        "trials": int(trials[middle]),
-        "expected": trials[middle] * rate,
-        "p_value": float(test.p_value[middle]),
-        "p": p_in_words(float(test.p_value[middle])),
-        "zone": str(light.zone[middle]),
-        "zones": [int((light.zone == zone).sum()) for zone in ("green", "yellow", "red")],
-        "words": verdict_in_words(test.p_value[middle], test.power[middle], bool(many[middle])),
-    }
-
-
-def verdict_in_words(p_value: float, power: float, many: bool) -> str:
-    """What a p-value says, with the power that gives it weight.
-
-    >>> verdict_in_words(0.4, 0.24, False)
-    'not rejected; power 24 %: no evidence'
-    """
-    if p_value < SIZE:
-        return f"rejected: too {'many' if many else 'few'} breaches"
-    weight = ": no evidence" if power < LOW_POWER else ": weak evidence" if power < FAIR_POWER else ""
-    return f"not rejected; power {100 * power:.0f} %{weight}"
-
-
-def bunching(run: Replay, portfolio: str) -> dict[str, Any]:
-    """Christoffersen's independence of one book's breaches on disjoint horizons, in words, and how many there were."""
-    breached = run.breached[run.disjoint, run.portfolios.index(portfolio)]
-    table = count_transitions(breached)
-    verdict = independence(table, 1.0 - run.coverage.level)
-    n00, n01, n10, n11 = (float(np.asarray(count)) for count in table)
-    apart = "bunched" if n11 * (n00 + n01) > n01 * (n10 + n11) else "spread out"
-    told = f"{apart if verdict.p_value < SIZE else 'not rejected'}, p {p_in_words(float(verdict.p_value))}"
-    return {"words": told if verdict.testable else "not testable", "breaches": int(breached.sum())}
-
-
-def p_in_words(p_value: float) -> str:
-    """A p-value to three digits.
-
-    >>> p_in_words(0.04321), p_in_words(1e-9)
-    ('0.043', '< 0.001')
-    """
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def crisis_blocks(crises: pd.DataFrame, names: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:

@@ -7,12 +7,18 @@ from typing import Any
 import pandas as pd
 
 from backtest.comparison import Comparison
+from backtest.loss_comparison import LossComparison
 from research.study import StudyResult
 
 NOTES_SHOWN = 4  # a market; the report and the JSON hold all
 FALSE_DISCOVERIES = (
     "rejected (FDR): share of books in % whose breaches a Kupiec test rejects at 5 %, and in brackets the share left "
-    "when at most 5 % of those named may be wrong (Benjamini and Yekutieli 2001)."
+    "when at most 5 % of those named may be wrong (Benjamini and Yekutieli 2001); power: how likely that test notices "
+    "twice the breaches of a book, in %."
+)
+LAWS = (
+    "FZ0: mean loss of the value at risk and expected shortfall that a model states, lower being better; law: share of "
+    "books in % whose breaches were deeper than it states (McNeil and Frey 2000, at 5 %), no law where it states none."
 )
 
 
@@ -47,6 +53,12 @@ def headline(comparison: Comparison) -> pd.DataFrame:
                 f"{100 * each:.0f} ({100 * left:.0f})"
                 for each, left in zip(table["books_rejected"], table["books_discovered"], strict=True)
             ],
+            "power": percent("power", 0),
+            "FZ0": [f"{value:.2f}" for value in table["fz0"]],
+            "law": [
+                f"{100 * share:.0f}" if states else "no law"
+                for share, states in zip(table["law_rejected"], table["states_law"], strict=True)
+            ],
             "shortfall": percent("mean_shortfall", 4),
             "peak": percent("peak_shortfall", 1),
             "peak/trough": [f"{value:.1f}" for value in table["peak_to_trough"]],
@@ -69,8 +81,11 @@ def text(result: StudyResult) -> str:
             f"{headline(comparison).to_string()}\n"
             f"{comparison.losses.sentence}"
         )
+        laws = comparison.law_losses
+        if laws is not None and len(laws.models) > 1:
+            parts[-1] += f"\n{laws.sentence}"
         parts += filter(None, [notes_text(comparison), crises_text(comparison, judged.market.crises)])
-    return "\n\n".join([*parts, FALSE_DISCOVERIES])
+    return "\n\n".join([*parts, f"{FALSE_DISCOVERIES}\n{LAWS}"])
 
 
 def notes_text(comparison: Comparison) -> str:
@@ -112,7 +127,7 @@ def as_json(result: StudyResult) -> str:
 def _jsonable(result: StudyResult) -> dict[str, Any]:
     markets = []
     for judged in result.markets:
-        plan, frame = judged.market, judged.comparison.to_frame()
+        plan, frame, law = judged.market, judged.comparison.to_frame(), judged.comparison.law_losses
         markets.append(
             {
                 "market": plan.name,
@@ -125,7 +140,8 @@ def _jsonable(result: StudyResult) -> dict[str, Any]:
                 "window": plan.window,
                 "refit_every": plan.refit_every,
                 "models": [{"model": name, **_clean(row)} for name, row in frame.to_dict("index").items()],
-                "confidence_set": _confidence_set(judged.comparison),
+                "confidence_set": _confidence_set(judged.comparison.losses),
+                "law_confidence_set": law if law is None else _confidence_set(law),
                 "crises": [_clean(row) for row in judged.comparison.crises(plan.crises).to_dict("records")],
                 "notes": {name: list(run.notes) for name, run in judged.comparison.replays.items() if run.notes},
             }
@@ -133,9 +149,8 @@ def _jsonable(result: StudyResult) -> dict[str, Any]:
     return {"study": result.study.name, "markets": markets}
 
 
-def _confidence_set(comparison: Comparison) -> dict[str, Any]:
-    """The tests of `Comparison.losses`; p-values that nothing could be tested for are 1."""
-    told = comparison.losses
+def _confidence_set(told: LossComparison) -> dict[str, Any]:
+    """The tests of a comparison of losses; p-values that nothing could be tested for are 1."""
     return {
         "models": list(told.included) if told.testable else [],
         "testable": told.testable,

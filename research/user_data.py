@@ -11,7 +11,9 @@ from data import Coverage, HistoryError, MarketHistory, ParameterError
 from data.calendars import FIRST_YEAR, LAST_YEAR
 from data.calendars import calendar as holidays_of
 from data.quality import check
+from data.snapshot import load
 from data.sources.files import Label, read_prices
+from data.storage import store_folder
 from margin_models import BoostedVolatility
 from margin_models.kernels.tails import needed
 from margin_models.volatility.boosted import LEAST_ROWS, LOOKBACK
@@ -19,6 +21,7 @@ from margin_models.volatility.garch import LEAST_RETURNS
 from research.study import Market
 
 DECISIONS = 6  # a horizon, where it spans that many rows
+SNAPSHOT = "snapshot:"  # how what is named instead of a file begins
 REFITS = 60  # about how many fits a model gets over the whole replay
 
 
@@ -38,7 +41,13 @@ class Prices:
     window: int | None = None
 
     def read(self) -> MarketHistory:
-        """The history; raises what `read_prices` raises, and ParameterError for a default that is not SYMBOL=DATE."""
+        """The history; raises what `read_prices` raises, and ParameterError for a default that is not SYMBOL=DATE.
+
+        One file called `snapshot:NAME`, or `snapshot:HASH`, is a frozen history of the store: it is loaded, and
+        SnapshotError is raised where it is not what was frozen.
+        """
+        if any(str(file).startswith(SNAPSHOT) for file in self.files):
+            return self._frozen()
         return read_prices(
             self.files,
             clock=self.clock,
@@ -48,6 +57,14 @@ class Prices:
             defaults=dict(self._default(text) for text in self.defaults),
             label=self.label,
         )
+
+    def _frozen(self) -> MarketHistory:
+        reading = (self.clock, self.tz, self.calendar, self.label, *self.defaults)
+        if len(self.files) != 1 or self.allow_missing or any(reading):
+            raise ParameterError(
+                f"{SNAPSHOT}NAME stands alone, as what was frozen is read in one way: no files, no reading options"
+            )
+        return load(str(self.files[0]).removeprefix(SNAPSHOT), store_folder() / "snapshots")
 
     def title(self) -> str:
         """The files' names."""

@@ -15,7 +15,7 @@ from margin_models.venues import (
     derive_srm,
     derive_srm_rules,
 )
-from margin_models.venues.derive_feeds import Expiries, Options
+from margin_models.venues.derive_feeds import Expiries, Market, Options
 
 SPOT, STABLE = 1_500.0, 1.0
 DAY = 86_400.0
@@ -35,8 +35,8 @@ RULES2 = derive_pmrm2_rules.rules("test vectors")
 RULES1 = derive_pmrm.rules("test vectors")
 STANDARD = derive_srm_rules.rules("test vectors")
 AUCTION = derive_auction.rules("test vectors")
-MARKET2 = derive_pmrm2.Market(SPOT, 1.0, STABLE, 1_505.0, 1.0, EXPIRIES, OPTIONS, COLLATERALS)
-MARKET1 = derive_pmrm.Market(SPOT, 1.0, STABLE, 1_505.0, 1.0, EXPIRIES, OPTIONS)
+MARKET2 = derive_pmrm2.CollateralMarket(SPOT, 1.0, STABLE, 1_505.0, 1.0, EXPIRIES, OPTIONS, COLLATERALS)
+MARKET1 = Market(SPOT, 1.0, STABLE, 1_505.0, 1.0, EXPIRIES, OPTIONS)
 MARKET_SRM = derive_srm.Market(SPOT, 1.0, 1_505.0, 1.0, EXPIRIES, OPTIONS)
 NOTHING = np.zeros(6)
 
@@ -54,7 +54,7 @@ def only(place: int, quantity: float = -1.0) -> Floats:
     return np.where(np.arange(6) == place, quantity, 0.0)
 
 
-def pmrm2(account: Mapping[str, Floats], market: derive_pmrm2.Market = MARKET2, rules: Any = RULES2) -> Any:
+def pmrm2(account: Mapping[str, Floats], market: derive_pmrm2.CollateralMarket = MARKET2, rules: Any = RULES2) -> Any:
     stables = np.zeros_like(account["base"])
     collaterals = np.stack([account["base"], stables], axis=-1)[..., : len(market.collaterals)]
     settling = np.zeros_like(account["cash"])
@@ -65,7 +65,7 @@ def pmrm2(account: Mapping[str, Floats], market: derive_pmrm2.Market = MARKET2, 
     )
 
 
-def pmrm(account: Mapping[str, Floats], market: derive_pmrm.Market = MARKET1) -> Any:
+def pmrm(account: Mapping[str, Floats], market: Market = MARKET1) -> Any:
     holdings = derive_pmrm.Holdings(
         account["cash"], account["options"], account["perpetual"], np.zeros_like(account["cash"]), account["base"]
     )

@@ -13,7 +13,7 @@ from margin_models.venues import derive_pmrm2 as pmrm2
 from margin_models.venues import derive_pmrm2_rules as pmrm2_rules
 from margin_models.venues import derive_srm as srm
 from margin_models.venues import derive_srm_rules as srm_rules
-from margin_models.venues.derive_feeds import Expiries, Options
+from margin_models.venues.derive_feeds import Expiries, Market, Options
 from margin_models.venues.derive_scan import BasisRules, ScanMargin, Scenario, Shock, VolatilityRules
 from margin_models.venues.provenance import Provenance
 
@@ -34,7 +34,7 @@ def derive_pmrm2(case: Case) -> Figures:
     cancelling = np.array([asset["risk_cancelling"] for asset in collaterals], dtype=bool)
     volatility_confidence = {expiry["sec_to_expiry"]: expiry["vol_conf"] for expiry in expiries}
     listed = [{**option, "vol_conf": volatility_confidence[option["sec_to_expiry"]]} for option in options]
-    market = pmrm2.Market(
+    market = pmrm2.CollateralMarket(
         spot,
         confidence,
         stable,
@@ -160,7 +160,7 @@ def derive_pmrm_v1(case: Case) -> Figures:
     read = case.read(*names, *settling, "options", "expiries")
     cash, perpetual, base, spot, sure, price, price_sure, stable, pnl, funding, options, expiries = read
     feeds = pmrm_expiries(case, expiries)
-    market = pmrm.Market(spot, sure, stable, price, price_sure, feeds, read_options(case, options, feeds))
+    market = Market(spot, sure, stable, price, price_sure, feeds, read_options(case, options, feeds))
     (quantity,) = columns(options, "qty")
     holdings = pmrm.Holdings(np.array(cash), quantity, np.array(perpetual), np.array(pnl + funding), np.array(base))
     told = pmrm.margins(holdings, market, pmrm_parameters(case))

@@ -8,6 +8,7 @@ from golden_comparative import FAMILIES as COMPARATIVE
 from golden_dependence import FAMILIES as DEPENDENCE
 from golden_derive import FAMILIES as DERIVE
 from golden_families import STATISTICS
+from golden_flow import FAMILIES as FLOW
 from golden_hits import FAMILIES as HITS
 from golden_laws import FAMILIES as LAWS
 from golden_pricing import FAMILIES as PRICING
@@ -24,6 +25,7 @@ SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {
     **LAWS,
     **HITS,
     **TAILS,
+    **FLOW,
 }
 KNOWN = {
     "acerbi_szekely",

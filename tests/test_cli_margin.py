@@ -93,3 +93,19 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_2(words: list[str], said: 
     assert said in told.stderr
     assert told.stdout == ""
     assert "Traceback" not in told.output
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "noted"),
+    [
+        ("deribit", ["--level", "0.95"], True),
+        ("scenario-grid", ["--level", "0.99"], True),
+        ("deribit", [], False),
+        ("historical-var", ["--level", "0.95", "--history", "{f}/prices.csv"], False),
+    ],
+)
+def test_a_level_that_stated_rules_do_not_use_is_noted(model: str, words: list[str], noted: bool, folder: Path) -> None:
+    told = RUNNER.invoke(app, asked(folder, "--model", model, "--json", *words))
+    assert told.exit_code == 0, told.output
+    assert ("--level is not used" in told.stderr) == noted
+    json.loads(told.stdout)

@@ -11,9 +11,9 @@ from markets import book_of, market, some_books, two_coins
 
 
 def test_half_life_of_one_row_on_two_known_moves() -> None:
-    history = market([0.03, 0.06], start=100.0)
+    history = market([0.0] * 38 + [0.03, 0.06], start=100.0)
     fitted = CorrelationVaR(EwmaCovariance(half_life=1)).fit(history, Coverage(0.99))
-    variance = (0.03**2 + 2 * 0.06**2) / 3  # the newest weighs twice
+    variance = 0.03**2 / 4 + 0.06**2 / 2  # the newest weighs as much as all before it
     assert_allclose(fitted.margin(history, book_of(1.0)), [2.3263479 * variance**0.5 * 100 * 1.03 * 1.06], rtol=1e-7)
 
 
@@ -31,7 +31,7 @@ def test_a_tail_of_many_degrees_is_almost_normal(degrees: float, tolerance: floa
 
 
 def test_a_model_of_many_degrees_states_a_shortfall() -> None:
-    history, book = market([0.03, -0.06, 0.02]), book_of(1.0)
+    history, book = market([0.03, -0.06, 0.02] * 7), book_of(1.0)
     tails = [CorrelationVaR(degrees=n).fit(history, Coverage()).tail(history, book).es for n in (400, 1e6, None)]
     assert_allclose(tails[0], tails[2], rtol=5e-3)
     assert_allclose(tails[1], tails[2], rtol=2e-6)
@@ -54,15 +54,18 @@ def test_ledoit_wolf_shrinks_towards_no_correlation_and_keeps_the_variances() ->
 
 
 def test_bad_parameters_and_no_history_are_refused() -> None:
-    history = market([0.01, 0.02])
+    history = market([0.01, 0.02] * 10)
     with pytest.raises(ParameterError, match="half_life must be > 0, got 0"):
         CorrelationVaR(EwmaCovariance(half_life=0)).fit(history, Coverage()).margin(history, book_of(1.0))
     with pytest.raises(ParameterError, match="degrees must be > 2, got 2"):
         CorrelationVaR(degrees=2).fit(history, Coverage()).margin(history, book_of(1.0))
-    with pytest.raises(ParameterError, match="lookback must be >= 1 or None, got 0"):
-        LedoitWolfCovariance(lookback=0).fit(history, Coverage())
-    with pytest.raises(HistoryError, match="2 returns known for every underlying, got 1"):
-        CorrelationVaR().fit(market([0.01]), Coverage()).margin(market([0.01]), book_of(1.0))
+    with pytest.raises(ParameterError, match="lookback must be >= 20 or None, got 19"):
+        LedoitWolfCovariance(lookback=19).fit(history, Coverage())
+    short = history.rows(0, 20)
+    with pytest.raises(HistoryError, match=r"says nothing \(NaN\) of X \(19 in all\)"):
+        CorrelationVaR().fit(short, Coverage()).margin(short, book_of(1.0))
+    with pytest.raises(HistoryError, match="needs 20 returns of one underlying, got 19"):
+        LedoitWolfCovariance().fit(short, Coverage())
 
 
 def test_what_never_moved_has_no_variance() -> None:

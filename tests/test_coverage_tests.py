@@ -197,3 +197,11 @@ def test_tables_are_remembered_and_not_changed_by_their_reader() -> None:
     before = exact_p_values(50, 0.1).copy()
     kupiec([1, 2], 50, 0.1).p_value[:] = 7
     np.testing.assert_array_equal(exact_p_values(50, 0.1), before)
+
+
+def test_a_count_as_likely_as_the_size_is_rejected_whatever_its_rounding() -> None:
+    for rate in (0.05, 0.01, 0.02):
+        told = kupiec(1, 1, rate)
+        assert told.p_value == pytest.approx(rate)
+        assert told.power == pytest.approx(2 * rate)
+        assert kupiec_region(1, rate) == (0, 0)

@@ -1,3 +1,4 @@
+import logging
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -6,12 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
-from scipy import stats
+from scipy import sparse, stats
 
-from data import Coverage, Floats
+from data import Book, Coverage, Floats, HistoryError, Instrument, MarketHistory, ModelError, ParameterError
 from margin_models import CorrelationVaR, DeltaGammaVaR, EwmaCovariance, LedoitWolfCovariance
-from margin_models.delta_gamma import QuadraticLoss, cornish_fisher, cumulants, quadratic_loss, saddlepoint
+from margin_models.base import CovarianceEstimator
+from margin_models.delta_gamma import (
+    QuadraticLoss,
+    cornish_fisher,
+    cumulants,
+    expansion_holds,
+    quadratic_loss,
+    saddlepoint,
+)
 from margin_models.greeks import net_greeks
+from margin_models.revalue import book_pnl
+from margin_models.scenarios import Scenarios, usd_moves
 from markets import coins_with_options, option_book, some_books, two_coins
 
 LEVELS = (0.9, 0.975, 0.99, 0.997)
@@ -179,3 +190,179 @@ def test_explain_says_what_the_deltas_alone_would_ask() -> None:
         told.components["delta"], CorrelationVaR().fit(history, Coverage()).margin(history, book), rtol=1e-9
     )
     assert_allclose(sum(told.components.values()), told.initial, atol=1e-15)
+
+
+# ---- Where the expansion, or the quadratic form, is none.
+
+
+def by_brute_force(moments: Floats, level: float) -> list[bool]:
+    reach = max(4.0, float(stats.norm.ppf(level)) + 1.0)
+    levels = stats.norm.cdf(np.linspace(-reach, reach, 4001))
+    quantiles = np.array([cornish_fisher(moments, float(one))[0] for one in levels])
+    return [bool(np.all(np.diff(column) > 0)) for column in quantiles.T]
+
+
+@pytest.mark.parametrize("level", [0.99, 0.9999])
+def test_an_expansion_holds_where_its_quantiles_rise(level: float) -> None:
+    skew, kurtosis = (
+        axis.ravel() for axis in np.meshgrid([-3.0, -1.5, -0.4, 0.0, 0.4, 1.0, 3.0], [-1.0, 0.0, 0.5, 3.0, 7.0, 12.0])
+    )
+    moments = np.stack([np.full(len(skew), 0.3), np.full(len(skew), 4.0), 8.0 * skew, 16.0 * kurtosis])
+    told = expansion_holds(moments, level)
+    assert told.tolist() == by_brute_force(moments, level)
+    assert 0 < told.sum() < len(told)
+    assert expansion_holds(np.zeros((4, 1)), level)[0]  # a book of nothing
+
+
+def test_a_long_gamma_beyond_the_domain_is_told_by_the_saddlepoint() -> None:
+    law = quadratic_loss(
+        np.zeros(3),
+        np.array([[0.1, 0.0], [1.0, -1.0], [1.0, 1.0]]),
+        np.array([[5.0, 0.0], [40.0, -40.0], [0.1, 0.1]]),
+        9e-4 * np.eye(2),
+    )
+    assert expansion_holds(cumulants(law), 0.99).tolist() == [False, True, True]
+    assert cornish_fisher(cumulants(law), 0.99)[0][0] < 0 < saddlepoint(law, 0.99)[0][0]
+    assert cornish_fisher(cumulants(law), 0.99)[0][2] == pytest.approx(saddlepoint(law, 0.99)[0][2], rel=2e-3)
+
+
+def test_an_expansion_that_does_not_rise_is_flagged_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    history = coins_with_options()
+    book = option_book(history.now).at(history.now)
+    with caplog.at_level(logging.INFO, logger="marginlab"):
+        model = DeltaGammaVaR(expansion=True).fit(history, Coverage())
+        told = model.tail(history, book)
+        model.margin(history, book)
+    exact = DeltaGammaVaR().fit(history, Coverage()).tail(history, book)
+    (count,) = model.failures_.values()
+    assert "does not rise" in caplog.text
+    assert len(caplog.records) == 1
+    assert count == 2 * int((told.var == exact.var).sum() - (book.portfolios.count("empty")))
+    assert 0 < count < 2 * len(book.portfolios)
+    assert np.all(told.es >= told.var)
+
+
+def near_expiry(history: MarketHistory, hours: int) -> Book:
+    expiry = str(history.time[-1] + np.timedelta64(hours, "h"))[:16]
+    options = tuple(
+        Instrument(f"{name}-{right}", name, "option", expiry=expiry, strike=float(round(spot)), right=right)
+        for name, spot in zip(history.underlyings, history.spot[-1], strict=True)
+        for right in ("call", "put")
+    )
+    held = {"long": [1, 1, 0, 0], "short": [-1, -1, 0, 0], "call": [1, 0, 0, 0], "pair": [-1, 0, 15, 0]}
+    return Book(options, tuple(held), np.array(list(held.values()), dtype=np.float64))
+
+
+def revalued(
+    model: DeltaGammaVaR, history: MarketHistory, book: Book, own: int | None = None, draws: int = 200_000
+) -> Floats:
+    """99 % quantiles of full revaluation in plain draws of the model's moves."""
+    law = model.covariance_.estimate(history)
+    moves = np.random.default_rng(3).multivariate_normal(np.zeros(len(law)), law, draws)
+    spot = np.maximum(usd_moves(moves, own), -1.0)
+    scenarios = Scenarios(spot, np.zeros_like(spot), tuple(map(str, range(draws))))
+    losses = -book_pnl(book, history.now, scenarios, history.now.years_ahead(model.coverage_))
+    return np.asarray(np.quantile(losses, 0.99, axis=1))
+
+
+@pytest.mark.parametrize("hours", [2, 26, 72])
+def test_near_an_expiry_a_book_is_revalued(hours: int) -> None:
+    history = coins_with_options()
+    book = near_expiry(history, hours)
+    model = DeltaGammaVaR().fit(history, Coverage())
+    assert_allclose(model.margin(history, book), revalued(model, history, book), rtol=0.03)
+    assert list(model.failures_.values()) == [4]
+    assert np.all(model.multiplications(history, book) > 10_000)
+
+
+def test_a_portfolio_near_an_expiry_changes_no_other() -> None:
+    history = coins_with_options()
+    far, near = option_book(history.now), near_expiry(history, 8)
+    both = Book(
+        (*far.instruments, *near.instruments),
+        (*far.portfolios, *near.portfolios),
+        np.block(
+            [
+                [far.dense, np.zeros((len(far.portfolios), 4))],
+                [np.zeros((len(near.portfolios), len(far.instruments))), near.dense],
+            ]
+        ),
+    )
+    model = DeltaGammaVaR().fit(history, Coverage())
+    apart = np.concatenate([model.margin(history, far), model.margin(history, near)])
+    assert_allclose(model.margin(history, both), apart, rtol=1e-9, atol=1e-12)
+    rows = Book(both.instruments, both.portfolios, sparse.csr_array(both.dense))
+    assert_allclose(model.margin(history, rows), apart, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.99, 0.9999])
+def test_long_options_never_post_more_than_they_are_worth(level: float) -> None:
+    history = coins_with_options()
+    for hours in (2, 8, 26, 72, 168, 720):
+        book = near_expiry(history, hours)
+        model = DeltaGammaVaR().fit(history, Coverage(level))
+        told, worth = model.tail(history, book), book.value(history.now)
+        for long in (0, 2):
+            assert 0 < told.var[long] <= told.es[long] <= worth[long] * (1.0 + 1e-9)
+
+
+class Told(CovarianceEstimator):
+    """What a test says it is."""
+
+    def __init__(self, covariance: Floats) -> None:
+        self.covariance = covariance
+
+    def estimate(self, past: MarketHistory) -> Floats:
+        return self.covariance
+
+
+def inside_call(history: MarketHistory) -> Book:
+    """A call a week from expiry, a tenth in the money."""
+    expiry = str(history.time[-1] + np.timedelta64(168, "h"))[:16]
+    strike = float(round(0.9 * history.spot[-1, 0]))
+    call = Instrument("C", "BTC", "option", settlement="inverse", expiry=expiry, strike=strike, right="call")
+    return Book((call,), ("call",), np.ones((1, 1)))
+
+
+def test_moves_far_beyond_what_is_implied_take_no_more_than_the_premium() -> None:
+    history = coins_with_options()
+    book = inside_call(history)
+    worth = book.value(history.now)[0]
+    told = DeltaGammaVaR(Told(np.diag([0.09, 0.09]))).fit(history, Coverage()).tail(history, book)
+    assert [told.var[0], told.es[0]] == [worth, worth]
+
+
+def test_in_a_coin_the_bound_moves_with_its_price() -> None:
+    coin = coins_with_options().valued_in("BTC")
+    model = DeltaGammaVaR().fit(coin, Coverage(numeraire="BTC"))
+    for hours in (26, 168):
+        book = near_expiry(coin, hours)
+        assert_allclose(model.margin(coin, book), revalued(model, coin, book, own=0), rtol=0.04)
+    wild = DeltaGammaVaR(Told(np.diag([0.09, 0.09]))).fit(coin, Coverage(numeraire="BTC"))
+    told, book = wild.tail(coin, inside_call(coin)), inside_call(coin)
+    assert_allclose(told.var, book.value(coin.now) * (1.0 + stats.norm.ppf(0.99) * 0.3), rtol=1e-9)
+    assert revalued(wild, coin, book, own=0)[0] <= told.var[0]
+
+
+def test_a_level_beyond_the_draws_is_refused() -> None:
+    history = coins_with_options()
+    model = DeltaGammaVaR().fit(history, Coverage(0.999999))
+    with pytest.raises(ParameterError, match=r"16384 draws reach a level of 0.999939, got 0.999999"):
+        model.margin(history, near_expiry(history, 26))
+
+
+@pytest.mark.parametrize(
+    ("covariance", "error"),
+    [
+        (np.array([[1.0, 2.0], [2.0, 1.0]]), ModelError),
+        (np.full((2, 2), np.nan), HistoryError),
+        (np.array([[np.inf, 0.0], [0.0, 1.0]]), ModelError),
+    ],
+)
+def test_what_is_no_covariance_is_refused(covariance: Floats, error: type[Exception]) -> None:
+    history = two_coins()
+    book = some_books().at(history.now)
+    model = DeltaGammaVaR(Told(1e-4 * covariance)).fit(history, Coverage())
+    for ask in (model.margin, model.explain):
+        with pytest.raises(error):
+            ask(history, book)

@@ -67,11 +67,13 @@ def test_the_likelihood_is_that_of_normal_laws_one_after_the_other() -> None:
     assert_allclose(dcc_state(drawn, EQUAL, 0.1, 0.8, EQUAL), state, rtol=1e-12)
 
 
-def test_a_row_with_a_hole_is_no_news_and_no_evidence() -> None:
+def test_a_hole_is_no_news_to_its_pairs_and_its_row_no_evidence() -> None:
     drawn = innovations_of(0.1, 0.8, 5, 3)
     holed = np.insert(drawn, 5, [1.0, np.nan, -1.0], axis=0)
     before, after = (dcc_state(some, EQUAL, 0.1, 0.8, EQUAL) for some in (drawn, holed))
-    assert_allclose(after, 0.1 * EQUAL + 0.9 * before, rtol=1e-12)
+    assert_allclose(after[1], (0.1 * EQUAL + 0.9 * before)[1], rtol=1e-12)
+    told = dcc_state(holed[:, ::2], EQUAL[::2, ::2], 0.1, 0.8, EQUAL[::2, ::2])
+    assert_allclose(after[::2, ::2], told, rtol=1e-12)  # as if the other were not there
     assert dcc_loglikelihood(holed, EQUAL, 0.1, 0.8, EQUAL) == dcc_loglikelihood(drawn, EQUAL, 0.1, 0.8, EQUAL)
 
 
@@ -89,6 +91,15 @@ def test_known_dynamics_are_learned() -> None:
     assert found.memory == pytest.approx(0.9, abs=0.04)
 
 
+def test_noise_around_constant_correlations_is_not_taken_for_dynamics() -> None:
+    accepted = 0
+    for seed in range(60):
+        drawn = np.random.default_rng(seed).standard_normal((400, 3)) @ np.linalg.cholesky(EQUAL).T
+        found = learn_dcc(drawn, correlation_of(weighted_second_moments(drawn, np.ones(400))))
+        accepted += not refusal(found, 400)
+    assert accepted <= 2  # of sixty at two to three per cent
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(100, 300))
 def test_what_is_learned_stays_in_bounds_and_is_no_less_likely_than_standing_still(seed: int, rows: int) -> None:
@@ -104,12 +115,13 @@ def test_what_is_learned_stays_in_bounds_and_is_no_less_likely_than_standing_sti
 @pytest.mark.parametrize(
     ("found", "rows", "said"),
     [
-        (Dynamics(0.05, 0.9, -1.0), LEAST_HORIZONS, ""),
-        (Dynamics(0.05, 0.9, -1.0), LEAST_HORIZONS - 1, "99 complete horizons, 100 needed"),
-        (Dynamics(0.05, 0.9, -np.inf), 200, "singular"),
-        (Dynamics(0.05, 0.95, -1.0), 200, "out of bounds"),
-        (Dynamics(-0.05, 0.9, -1.0), 200, "out of bounds"),
-        (Dynamics(0.0, 0.9, -1.0), 200, "do not answer"),
+        (Dynamics(0.05, 0.9, -1.0, 9.0), LEAST_HORIZONS, ""),
+        (Dynamics(0.05, 0.9, -1.0, 9.0), LEAST_HORIZONS - 1, "99 complete horizons, 100 needed"),
+        (Dynamics(0.05, 0.9, -np.inf, 9.0), 200, "singular"),
+        (Dynamics(0.05, 0.95, -1.0, 9.0), 200, "out of bounds"),
+        (Dynamics(-0.05, 0.9, -1.0, 9.0), 200, "out of bounds"),
+        (Dynamics(0.0, 0.9, -1.0, 9.0), 200, "do not answer"),
+        (Dynamics(0.05, 0.9, -1.0, 2.9), 200, "hardly likelier than constant"),
     ],
 )
 def test_a_fit_passes_all_gates_or_says_why_not(found: Dynamics, rows: int, said: str) -> None:
@@ -165,14 +177,15 @@ def test_dcc_refuses_what_it_cannot_do() -> None:
     history = two_coins()
     with pytest.raises(ParameterError, match="lookback must be >= 1 or None, got 0"):
         DccCovariance(lookback=0).fit(history, Coverage())
-    with pytest.raises(HistoryError, match="correlations need 2 complete rows, got 0"):
+    with pytest.raises(HistoryError, match="correlations need 20 innovations of one underlying, got 0"):
         DccCovariance().fit(history.rows(0, 5), Coverage())
     late = history.spot.copy()
     late[:, 1] = np.nan
     blind = MarketHistory(history.time, history.underlyings, late, history.clock)
     fitted = DccCovariance().fit(history, Coverage())
-    with pytest.raises(HistoryError, match=r"needs a volatility forecast, \['ETH'\] have none"):
-        fitted.estimate(blind)
+    told = fitted.estimate(blind)
+    assert np.isnan(told[1]).all()
+    assert np.isfinite(told[0, 0])
 
 
 # ---- Shrinkage to constant correlation.
@@ -231,7 +244,11 @@ def test_two_assets_have_nothing_to_shrink_and_one_that_stands_still_is_left_out
 @given(st.integers(2, 8), st.integers(0, 10**6))
 def test_a_constant_correlation_is_never_below_what_is_semi_definite(size: int, seed: int) -> None:
     root = np.random.default_rng(seed).standard_normal((size, size + 1))
-    refuse_not_psd(constant_correlation(root @ root.T), "constant correlation")
+    covariance = root @ root.T
+    average = correlation_of(covariance)[~np.eye(size, dtype=bool)].mean()
+    least = np.linalg.eigvalsh(correlation_of(constant_correlation(covariance)))[0]
+    assert least > -1e-12
+    assert_allclose(least, min(1.0 - average, 1.0 + (size - 1) * average), atol=1e-12)
 
 
 # ---- What every estimator promises.
@@ -255,6 +272,8 @@ def test_every_estimate_is_symmetric_and_positive_semi_definite(
         ([[1.0, 2.0], [2.0, 1.0]], "positive semi-definite, got correlations with an eigenvalue of -1"),
         ([[1e-8, 2e-8], [2e-8, 1e-8]], "positive semi-definite"),
         ([[0.0, 1.0], [1.0, 1.0]], "positive semi-definite"),
+        ([[0.0, 5e-9], [5e-9, 1e-4]], "positive semi-definite"),
+        ([[-5e-9]], "positive semi-definite"),
         ([[-1.0, 0.0], [0.0, 1.0]], "positive semi-definite"),
         ([[1.0, 0.5], [0.4, 1.0]], "symmetric"),
         ([[1.0, np.nan], [np.nan, 1.0]], "finite"),

@@ -9,8 +9,9 @@ import pytest
 from data.curves import forward_ratio
 from data.option_quotes import OptionQuotes, read_chain
 from data.pricing import black76
+from data.quality import sound_smiles
 from data.smiles import SurfaceFit, fit_surface
-from data.surface import butterfly_violation, calendar_violation, implied_volatility, refuse_bad_surface
+from data.surface import butterfly_violation, calendar_violation, implied_volatility
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 CHAINS = sorted((SHARED / "znmahbub+SVCJ-Deribit-Inverse-Options-Pricer" / "data").glob("*.csv"))
@@ -66,7 +67,7 @@ def test_a_chain_gives_a_surface_that_fits_and_has_no_arbitrage(place: int) -> N
         later = report[report["days"] > 3]
         assert later["atm_error"].abs().max() < 0.005
         assert later["rms_error"].max() < 0.01
-        refuse_bad_surface(fit.surface, quotes.underlying)
+        assert sound_smiles(fit.surface).all()
         assert min(butterfly_violation(smile) for smile in fit.surface) >= 0
         grid = np.linspace(-3.0, 3.0, 6001)
         assert calendar_violation(fit.surface) >= 0

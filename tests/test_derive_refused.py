@@ -1,7 +1,5 @@
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,9 +25,7 @@ from derive_accounts import (
 from margin_models.venues import (
     derive_auction,
     derive_pmrm,
-    derive_pmrm2,
     derive_pmrm2_rules,
-    derive_srm,
     derive_srm_rules,
 )
 from margin_models.venues.derive_scan import Scenario, Shock
@@ -109,21 +105,6 @@ WRONG_PARAMETERS: dict[str, Callable[[], object]] = {
 def test_parameters_out_of_range_are_refused(case: str) -> None:
     with pytest.raises(ParameterError, match=r"must|known"):
         WRONG_PARAMETERS[case]()
-
-
-MODULES = (derive_auction, derive_pmrm, derive_pmrm2, derive_pmrm2_rules, derive_srm, derive_srm_rules)
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def test_every_formula_and_parameter_says_how_sure_it_is(module: Any) -> None:
-    public = {
-        name
-        for name, value in inspect.getmembers(module, inspect.isfunction)
-        if value.__module__ == module.__name__ and not name.startswith("_")
-    }
-    assert public == set(module.FORMULAS)
-    known = [*module.FORMULAS.values(), *(rules.provenance for rules in getattr(module, "PARAMETERS", {}).values())]
-    assert all(each.label in {"V", "S", "3P", "M"} and each.source for each in known)
 
 
 def test_the_swapped_discounts_of_the_mainnet_script_are_not_taken_for_the_venue_s() -> None:

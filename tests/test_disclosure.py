@@ -102,3 +102,17 @@ def test_bad_input_is_refused() -> None:
         disclose(by_hand(HELD), months=0)
     with pytest.raises(HistoryError, match="with a position"):
         disclose(by_hand([[np.nan, np.nan]] * 3))
+
+
+@pytest.mark.parametrize("asked", [np.nan, np.inf])
+def test_a_loss_without_a_margin_is_refused(asked: float) -> None:
+    told = by_hand(HELD)
+    initial = told.initial.copy()
+    initial[1, 0] = asked
+    with pytest.raises(ParameterError, match=r"got (nan|inf) for 2.0 in row 1, a \(1 pairs\)"):
+        disclose(replace(told, initial=initial))
+    initial[1, 0], initial[1, 1] = 1.0, asked  # nothing was held
+    assert disclose(replace(told, initial=initial)).observations.tolist() == [4, 3]
+    endless = np.where(np.isnan(told.loss), np.inf, told.loss)
+    with pytest.raises(ParameterError, match="finite margin for every loss"):
+        disclose(replace(told, loss_end=endless, loss_worst=endless))

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.e_backtests import EvidenceMonitor, evidence_path, quantile_evidence, shortfall_evidence
+from backtest.e_backtests import (
+    MOST_SPREADS,
+    EvidenceMonitor,
+    evidence_path,
+    quantile_evidence,
+    shortfall_evidence,
+)
 from backtest.stakes import Constant, Gree, Grel, Stake
 from data import Floats, ParameterError
 from data.laws import unit_tail
@@ -131,7 +137,6 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
     before = monitor.state()
     for loss, var, es in (
         (2.0, 1.0, 0.5),
-        (2.0, 1.0, 1.0),
         (1.0, math.nan, None),
         (1.0, 1.0, math.nan),
         (math.inf, 1.0, None),
@@ -145,9 +150,47 @@ def test_bad_input_is_refused_and_changes_nothing() -> None:
             monitor.resume(wrong)
     monitor.update(0.5, 1.0)
     with pytest.raises(ParameterError, match="Grel needs"):
-        EvidenceMonitor(RATE, Grel()).resume(monitor.state())
+        EvidenceMonitor(RATE, Grel()).resume({**monitor.state(), "stake": repr(Grel())})
     for call in (lambda: Constant(1.0), lambda: Gree(-0.1), lambda: Grel(1.0), lambda: EvidenceMonitor(1.0)):
         with pytest.raises(ParameterError):
             call()
     with pytest.raises(ParameterError, match="thresholds"):
         EvidenceMonitor(RATE, thresholds=(1.0,))
+
+
+def test_a_monitor_goes_on_from_its_own_state_alone() -> None:
+    monitor = EvidenceMonitor(RATE, Constant(0.1))
+    for loss in (3.0, 0.0):
+        monitor.update(loss, 1.0)
+    state = monitor.state()
+    for other in (EvidenceMonitor(0.01, Constant(0.1)), EvidenceMonitor(RATE, Constant(0.4)), EvidenceMonitor(RATE)):
+        with pytest.raises(ParameterError, match="must be of rate"):
+            other.resume(state)
+        assert other.days == 0
+    figures: dict[str, object] = {"log_capital": math.nan, "log_highest": -1.0, "days": 1, "past": {"gain": math.inf}}
+    for name, wrong in figures.items():
+        broken = {**state, name: {**state["past"], **wrong} if isinstance(wrong, dict) else wrong}
+        with pytest.raises(ParameterError, match="finite and agree"):
+            EvidenceMonitor(RATE, Constant(0.1)).resume(broken)
+    assert EvidenceMonitor(RATE, Constant(0.1)).resume(state).state() == state
+
+
+def test_a_loss_beyond_a_law_without_a_tail_is_evidence_with_a_bound() -> None:
+    """As ES comes down to VaR the e-value grows to its bound, and stays there."""
+    told = [float(shortfall_evidence(2.0, 1.0, 1.0 + spread, RATE)) for spread in (0.1, 0.02, 0.01, 1e-9, 0.0)]
+    assert told == pytest.approx([10 / RATE, 50 / RATE, *[MOST_SPREADS / RATE] * 3])
+    assert shortfall_evidence(1.0, 1.0, 1.0, RATE) == 1.0
+    monitor = EvidenceMonitor(RATE, Constant(0.01))
+    assert monitor.update(2.0, 1.0, 1.0, stamp="worst") == pytest.approx(1.0 + 0.01 * (MOST_SPREADS / RATE - 1.0))
+    assert monitor.crossed == {2.0: "worst", 5.0: "worst", 10.0: "worst"}
+    assert monitor.update(0.5, 1.0, 1.4) > 10.0
+
+
+def test_a_stake_does_not_see_how_large_todays_evidence_is() -> None:
+    """Today's e-value taken off a running sum again would leave its rounding behind."""
+    loss = np.random.default_rng(0).standard_normal(200)
+    es = np.where(np.arange(200) == 150, 1.5 + 1e-8, 1.9)
+    wild = np.where(np.arange(200) == 150, 40.0, loss)
+    one, two = (evidence_path(side, 1.5, 0.025, es=es).stake for side in (loss, wild))
+    assert one[150] > 0.0
+    np.testing.assert_array_equal(one[:151], two[:151])

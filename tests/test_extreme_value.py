@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from backtest.replay import replay
-from data import Book, Coverage, Floats, Instrument, MarketHistory, ParameterError
+from data import Book, Coverage, Floats, HistoryError, Instrument, MarketHistory, ParameterError
 from margin_models import EwmaVolatility, ExtremeValueVaR, FilteredHistoricalVaR, GarchVolatility
 from margin_models.generalised_pareto import fit_tail
 from markets import book_of, coins_with_options, market, option_book
@@ -133,3 +133,15 @@ def test_a_hundred_books_take_one_pass() -> None:
         times.append(time.perf_counter() - start)
     assert min(times) < 0.1  # 12 ms on a busy machine, of which the fits take one
     assert np.all(model.multiplications(past, book) > model.filtered_.multiplications(past, book))
+
+
+def test_a_replay_tells_of_the_tails_that_were_refused() -> None:
+    result = replay(ExtremeValueVaR(lookback=120), heavy(260), book_of(1.0), DAY, window=200, refit_every=50)
+    assert len(result.notes) == 1
+    assert "fewer than 20 exceedances" in result.notes[0]
+
+
+def test_a_level_beyond_the_sample_is_refused_as_there_is_nothing_to_fall_back_on() -> None:
+    past = heavy(112)
+    with pytest.raises(HistoryError, match=r"a 0.999 quantile needs 999 complete horizon returns, got 100 of 112"):
+        ExtremeValueVaR().fit(past, Coverage(0.999)).margin(past, book_of(1.0))

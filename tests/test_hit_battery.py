@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from backtest import hit_kernels
+from backtest.breach_counts import LEFT_OUT
 from backtest.coverage_tests import SIZE, conditional_coverage, count_transitions, independence, kupiec, too_many, tuff
 from backtest.duration_tests import HAAS, HAAS_MIXED, WEIBULL, haas, weibull_fit
 from backtest.dynamic_quantile import (
@@ -370,3 +371,21 @@ def test_a_wrong_lag_margin_and_name_are_refused() -> None:
         dynamic_quantile(hits, np.full((20, 2), np.nan), 0.01)
     with pytest.raises(ParameterError, match="no test 'pof' in this battery"):
         battery(hits, None, 0.01)["pof"]
+
+
+def test_bunchings_beyond_all_that_are_enumerated_are_unlikely_and_not_impossible() -> None:
+    hits = np.zeros((250, 2), dtype=bool)
+    hits[::2, 0] = hits[:60, 1] = True
+    told = battery(hits, None, 0.01)
+    for test in (INDEPENDENCE, CONDITIONAL_COVERAGE):
+        p_value = told[test.name].p_value
+        assert (p_value >= LEFT_OUT * 0.999).all()
+        assert p_value.min() < 1e-9
+        assert (told[test.name].randomised > 0.0).all()
+        assert "upper bound" in told[test.name].notes
+
+
+def test_ties_are_broken_by_place_so_that_books_without_a_breach_are_not_rejected_together() -> None:
+    told = battery(np.zeros((250, 2_000), dtype=bool), None, 0.01)[KUPIEC.name]
+    assert np.ptp(told.p_value) == 0.0
+    assert told.randomised.std() == pytest.approx(0.99**250 / np.sqrt(12.0), rel=0.05)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,39 @@ def test_simple_calibration_is_the_wald_statistic_written_out() -> None:
     mean = moment.mean(axis=0)
     wald = 200 * mean @ np.linalg.solve(moment.T @ moment / 200, mean)
     assert simple_calibration(loss, var, es, rate).statistic == pytest.approx(wald, rel=1e-9)
+    assert simple_calibration(loss, var, es, rate, asymptotic=True).statistic == pytest.approx(wald, rel=1e-9)
+
+
+def test_simple_calibration_notices_too_many_breaches() -> None:
+    var, es = unit_tail(0.975)
+    loss = normal(250, 4_000) * var / unit_tail(0.95)[0]
+    simulated, asymptotic = (simple_calibration(loss, var, es, 0.025, asymptotic=one) for one in (False, True))
+    rejected = [(verdict.p_value <= 0.05).mean() for verdict in (simulated, asymptotic)]
+    assert rejected[0] > 0.6 > rejected[1] > 0.15
+    assert simulated.power[0] == pytest.approx(rejected[0], abs=0.03)
+    larger = simple_calibration(2.0 * loss, var, es, 0.025)
+    assert (larger.p_value <= 0.05).mean() > 0.99
+
+
+def test_simple_calibration_is_not_misled_by_one_breach_or_breaches_alike() -> None:
+    var, es = unit_tail(0.975)
+    for breaches, depth, rejects in ((1, 2.3, False), (1, 1000.0, True), (60, 1000.0, True), (250, 5.0, True)):
+        loss = np.zeros(250)
+        loss[:breaches] = depth
+        verdict = simple_calibration(loss, var, es, 0.025)
+        assert verdict.statistic == pytest.approx(250.0, rel=1e-9)
+        assert float(verdict.p_value <= 0.01) == rejects
+        plain = simple_calibration(loss, var, es, 0.025, asymptotic=True)
+        assert (bool(plain.testable), float(plain.p_value), float(plain.statistic)) == (False, 1.0, 0.0)
+
+
+def test_general_calibration_needs_two_breaches() -> None:
+    loss = np.zeros(250)
+    loss[7] = 1000.0
+    one = general_calibration(loss, VAR, ES, RATE)
+    assert (bool(one.testable), float(one.p_value)) == (False, 1.0)
+    loss[9] = 999.0
+    assert general_calibration(loss, VAR, ES, RATE).testable
 
 
 def test_simple_calibration_draws_for_its_own_path_of_forecasts() -> None:
@@ -165,11 +199,17 @@ def test_simple_calibration_draws_for_its_own_path_of_forecasts() -> None:
     assert (verdict.p_value <= 0.05).mean() <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
 
 
-def test_residuals_all_alike_say_nothing() -> None:
-    loss = np.zeros(300)
-    loss[:12] = 3.0
-    assert exceedance_bootstrap(loss, VAR, ES, RATE).p_value == 1.0
-    assert exceedance_residuals(loss, VAR, ES, RATE).statistic == 0.0
+@pytest.mark.parametrize("test", [exceedance_residuals, exceedance_bootstrap])
+def test_residuals_all_alike_are_judged_as_those_that_nearly_are(test: Judge) -> None:
+    for depth, sign in ((3.0, 1.0), (2.4, -1.0)):
+        alike, nearly = np.zeros(300), np.zeros(300)
+        alike[:12], nearly[:12] = depth, depth + 1e-6 * np.arange(12)
+        verdict, limit = test(alike, VAR, ES, RATE), test(nearly, VAR, ES, RATE)
+        assert verdict.statistic == pytest.approx(sign * 1e9)
+        assert verdict.p_value == limit.p_value
+        assert bool(verdict.testable)
+        assert float(verdict.p_value < 0.001) == (sign > 0)
+    assert exceedance_residuals(alike, VAR, ES, RATE, asymptotic=True).p_value == 1.0
 
 
 @settings(max_examples=25, deadline=None)
@@ -254,10 +294,22 @@ def test_an_impossible_result_is_clipped_and_said_so() -> None:
     pit = np.random.default_rng(2).random(100)
     pit[[3, 50]] = 0.0, 1.0
     for verdict in (berkowitz(pit), berkowitz_tail(pit, 0.05), cumulative_violations(pit, 0.05)):
-        assert "2 pits of exactly 0 or 1" in verdict.notes
+        assert "2 pits of 0 or 1" in verdict.notes
         assert np.isfinite(verdict.statistic)
     assert berkowitz(pit).statistic > berkowitz(np.clip(pit, 0.01, 0.99)).statistic
     assert "clipped" not in berkowitz(np.clip(pit, 0.01, 0.99)).notes
+
+
+def test_pits_beyond_the_rounding_of_one_are_told_apart_or_counted() -> None:
+    pit = np.random.default_rng(2).random(100)
+    ratios = []
+    for deep in (1e-16, 1e-30, 1e-200):
+        pit[3] = deep
+        ratios.append([float(test(pit, rate=0.05).statistic) for test in (berkowitz, berkowitz_tail)])
+        assert "clipped" not in berkowitz(pit).notes
+    assert (np.diff(ratios, axis=0) > 1.0).all()
+    pit[3] = 1e-305
+    assert "1 pits of 0 or 1" in berkowitz_tail(pit, 0.05).notes
 
 
 def test_few_or_constant_pits_are_not_testable() -> None:
@@ -321,3 +373,19 @@ def test_bad_input_is_refused() -> None:
         berkowitz_scores(np.array([np.inf, 0.0]))
     with pytest.raises(ParameterError, match="critical value"):
         critical_value(0, RATE)
+
+
+@pytest.mark.parametrize("endless", [math.inf, -math.inf])
+def test_a_loss_without_bounds_is_refused_and_never_passed_over(endless: float) -> None:
+    loss = np.append(normal(20, 1)[:, 0], endless)
+    sample = normal(21, 50)
+    calls: list[Callable[[], object]] = [
+        *(partial(test, loss, VAR, ES, RATE) for test in OF_SHORTFALL),
+        partial(acerbi_szekely_2, loss, VAR, ES, RATE, sample=sample),
+        partial(acerbi_szekely_3, loss, sample, 0.1),
+        partial(pit_of_law, loss, VAR, RATE),
+        partial(pit_of_sample, loss, sample),
+    ]
+    for call in calls:
+        with pytest.raises(ParameterError, match="1 infinite"):
+            call()

@@ -147,3 +147,21 @@ def test_what_cannot_be_compared_is_refused() -> None:
         giacomini_white(known, 2 * known, 3)
     with pytest.raises(ParameterError, match="one series"):
         resampled_difference(known[:, None], 2 * known[:, None], StationaryBlocks(2))
+
+
+def test_short_samples_of_long_horizons_reject_as_often_as_the_notes_say() -> None:
+    difference = moving_average(4_000, 30, 5, seed=8)
+    told = diebold_mariano(difference, np.zeros_like(difference), 5)
+    assert (told.p_value < 0.05).mean() == pytest.approx(0.11, abs=0.015)
+    assert "11 % with 6" in told.notes
+    assert diebold_mariano(difference, np.zeros_like(difference)).notes == ""
+
+
+@pytest.mark.parametrize("seed", [5, 22, 37, 46, 48])
+def test_a_variance_of_rounding_alone_counts_as_none(seed: int) -> None:
+    """With a period of two days the autocovariance takes the variance away, but for what floats leave."""
+    rng = np.random.default_rng(seed)
+    first = rng.random() * np.ones(3) + np.array([1.0, -1.0, 0.0]) * rng.random()
+    told = diebold_mariano(first, np.zeros(3), 2)
+    assert abs(told.statistic) < 1e3
+    assert "Bartlett" in told.notes

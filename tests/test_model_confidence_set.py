@@ -61,6 +61,39 @@ def test_superior_ability_is_archs_on_the_same_draws(block: int) -> None:
         np.testing.assert_allclose(long_run_variance(apart, block), told._loss_diff_var, rtol=1e-10)
 
 
+@pytest.mark.parametrize("studentised", [True, False])
+def test_a_twin_of_the_best_model_does_not_beat_it(studentised: bool) -> None:
+    rng = np.random.default_rng(0)
+    best = rng.random(300)
+    losses = np.column_stack([best, best, best + 0.5 + 0.1 * rng.random(300)])
+    told = superior_ability(losses, 0, StationaryBlocks(10), studentised=studentised)
+    assert told == superior_ability(losses[:, [0, 2]], 0, StationaryBlocks(10), studentised=studentised)
+    assert told.testable
+    assert min(told.lower, told.consistent, told.upper) > 0.4
+    if studentised:
+        assert (told.statistic, told.lower, told.consistent, told.upper) == (0.0, 1.0, 1.0, 1.0)
+    worst = superior_ability(losses, 2, StationaryBlocks(10), studentised=studentised)
+    assert worst.consistent < 0.01
+    table = compare_dates(dict(zip(("best", "twin", "worse"), losses.T, strict=True)), 1, "losses").to_frame()
+    assert table.loc[["best", "twin"], "spa_p"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("size", [1e11, 1e13])
+def test_one_exploding_model_does_not_make_the_others_alike(size: float) -> None:
+    losses, blocks = losses_of(4, 300, 2, 0.2), StationaryBlocks(5, 300, 1)
+    wild = np.column_stack([losses, size * (1.0 + losses[:, 0] ** 2)])
+    told, without = model_confidence_set(wild, blocks), model_confidence_set(losses, blocks)
+    np.testing.assert_array_equal(told.p_value, [*without.p_value, 0.0])
+    assert (told.alike, told.testable) == ((), True)
+    assert model_confidence_set(wild, blocks, pairwise=False).included.tolist() == [*without.included, False]
+    for studentised in (True, False):
+        beaten, alone = (superior_ability(side, 3, blocks, studentised=studentised) for side in (wild, losses))
+        assert beaten.testable
+        if studentised:
+            assert beaten.statistic == pytest.approx(alone.statistic)
+            assert beaten.consistent == alone.consistent
+
+
 def test_dates_drawn_by_arch_give_the_same_means_as_our_blocks() -> None:
     losses = losses_of(3, 101)
     for theirs, ours in (
@@ -228,6 +261,21 @@ def test_losses_of_a_date_are_the_mean_over_the_books_held() -> None:
         date_losses(run, "absolute")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match=r"must be \(3, 2\)"):
         date_losses(run, margin=margin[:2])
+    endless = np.where(np.arange(2) == 1, np.inf, margin)
+    with pytest.raises(ParameterError, match=r"margin must be finite.* row 0, portfolio 1"):
+        date_losses(run, margin=endless)
+    with pytest.raises(ParameterError, match=r"es must be finite.* row 0, portfolio 1"):
+        date_losses(run, "fz0", es=endless)
+    with pytest.raises(ParameterError, match=r"loss must be finite.* row 0, portfolio 1"):
+        date_losses(replace(run, loss_end=endless, loss_worst=endless))
+
+
+def test_fz0_of_a_model_that_posts_nothing_is_that_of_the_other_books() -> None:
+    loss, margin = np.array([[1.0, 50.0]]), np.array([[2.0, 0.0]])
+    told = date_losses(replayed(margin, loss), "fz0", es=1.2 * margin)
+    np.testing.assert_array_equal(
+        told, date_losses(replayed(margin[:, :1], loss[:, :1]), "fz0", es=1.2 * margin[:, :1])
+    )
 
 
 def test_dates_are_the_trials_and_blocks_hold_whole_horizons() -> None:
@@ -326,3 +374,10 @@ def test_one_model_and_identical_ones_are_noted_by_name() -> None:
     same = compare_dates({"a": series, "b": series}, 1, "losses")
     assert not same.testable
     assert same.resampled_p.tolist() == same.p_value.tolist() == [1.0, 1.0]
+
+
+def test_infinite_losses_are_refused_not_dropped() -> None:
+    ours, theirs = np.random.default_rng(1).random((2, 300))
+    theirs[:50] = np.inf
+    with pytest.raises(ParameterError, match="infinite ones of"):
+        compare_dates({"ours": ours, "theirs": theirs}, 1, "x")

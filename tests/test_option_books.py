@@ -259,7 +259,7 @@ def test_a_book_depends_on_its_instant_alone(history: MarketHistory) -> None:
         (lambda: Leg(None, "call"), "a hedge is a future"),
         (lambda: Leg(1, "put", delta=-0.25), r"delta must lie in \(0, 1\), unsigned, got -0.25"),
         (lambda: Leg(1, "put", moneyness=0.0), "moneyness and days must be > 0"),
-        (lambda: Leg(1, "put", days=float("inf")), "moneyness and days must be > 0"),
+        (lambda: Leg(1, "put", days=float("inf")), "days of a leg must be a finite number, got inf"),
         (lambda: OptionRecipe(("BTC",), STRANGLE, step=0.0), "step must lie in"),
         (lambda: OptionRecipe(("BTC",), {"nothing": ()}), "'nothing' needs a leg"),
         (lambda: OptionRecipe(("BTC",), {"two": (Leg(None, "spot"), Leg(None, "perpetual"))}), "at most one hedge"),

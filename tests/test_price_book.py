@@ -3,13 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from chain_files import chain_frame, chain_market_of
-from data import Book, Coverage, DataError, Floats, HistoryError, MarketHistory, ModelError, ParameterError
+from data import Book, Coverage, DataError, Floats, HistoryError, MarketHistory, ModelError, ParameterError, SourceError
 from data.chain_history import after_history
 from data.chain_market import ChainMarket, chain_market, read_chain_market
 from data.option_quotes import read_chain
@@ -299,6 +300,24 @@ class Broken(MarginModel):
 def test_what_cannot_be_asked_is_refused(market: ChainMarket, history: MarketHistory) -> None:
     with pytest.raises(ModelError, match=r"Broken\(\): initial margin must be one finite number >= 0"):
         price_book(POSITIONS, market, Broken())
+    wrong: list[tuple[dict[str, Any], str]] = [
+        (
+            {"book": {"BTC-PERP": 1.0}},
+            "book must be a Book, or a file or frame of positions, got {'BTC-PERP': 1.0}, a dict",
+        ),
+        ({"market": history}, "market must be the market of an option chain, or its file, got MarketHistory"),
+        ({"market": None}, "market must be the market of an option chain, or its file, got None"),
+        ({"model": "span"}, r"model must be a model such as SpanLike\(\), not its name or class, got 'span'"),
+        ({"model": SpanLike}, r"model must be a model such as SpanLike\(\), not its name or class, got <class"),
+        ({"history": "us-stocks"}, "history must be a MarketHistory or None, got 'us-stocks'"),
+        ({"coverage": 0.99}, r"coverage must be a Coverage such as .*, got 0\.99, a float"),
+        ({"window": "500"}, "window must be a number of rows, got '500', a str"),
+    ]
+    for other, told in wrong:
+        with pytest.raises(ParameterError, match=told):
+            price_book(**{"book": POSITIONS, "market": market, "model": SpanLike(), "history": history, **other})
+    with pytest.raises(SourceError, match=r"us-stocks: an option chain must be a CSV file or a sample of a chain"):
+        price_book(POSITIONS, "us-stocks", SpanLike(), history)
     with pytest.raises(ParameterError, match="window must be at least 1 row, got 0"):
         price_book(POSITIONS, market, SpanLike(), history, window=0)
     with pytest.raises(ParameterError, match="got a coverage in BTC"):

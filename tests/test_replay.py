@@ -73,6 +73,20 @@ def test_a_model_that_breaks_its_promise_is_named(margin: object, said: str) -> 
         run(Broken(), market([0.1, -0.2, 0.3]))
 
 
+def test_fits_refused_are_counted_by_symbol_and_by_book() -> None:
+    class Refusing(MarginModel):
+        def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
+            self.failures_: dict[str, str | int] = {"X": "no optimum (after 3 steps)", "too few excesses": 0}
+            return super().fit(past, coverage)
+
+        def margin(self, past: MarketHistory, book: Book) -> Floats:
+            self.failures_["too few excesses"] += 2  # type: ignore[operator]
+            return np.zeros(len(book.portfolios))
+
+    told = run(Refusing(), market([0.01] * 9), window=2, refit_every=4)  # 8 decisions, 2 fits
+    assert told.notes == ("X: no optimum (2 fits)", "too few excesses (16 fits)")
+
+
 def test_what_cannot_be_replayed_is_refused() -> None:
     with pytest.raises(HistoryError, match=r"window \+ horizon = 5 \+ 1 rows, got 4"):
         run(StaticMargin(rate=0.1), market([0.1, -0.2, 0.3]), window=5)

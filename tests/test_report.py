@@ -15,13 +15,15 @@ import pandas as pd
 import pytest
 
 from backtest.comparison import Comparison
+from backtest.disclosure import disclose
 from backtest.portfolios import Books
 from backtest.replay import Replay
 from data import BookRecipe, Coverage, Instrument, MarketHistory
 from data.sources.synthetic import garch_t
 from margin_models import EwmaVolatility, FilteredHistoricalVaR, HistoricalVaR, MarginModel, StaticMargin
 from research import figures
-from research.report import answer, render, verdict_in_words, worst_crises, write_report
+from research.evidence_tables import evidence_in_words, evidence_of
+from research.report import answer, render, worst_crises, write_report
 from research.study import ORACLE, Market, Study, StudyResult, run_study
 
 OWNED = "document.documentElement.dataset.owned=1"
@@ -110,7 +112,16 @@ def read() -> Reader:
 def test_every_section_is_there_once_and_closed() -> None:
     ids = [attributes["id"] for attributes in read().attributes("h2")]
     assert ids == ["question", "data", "market1", "market2", "definitions", "limits"]
-    for part in ("Ranking", "Shortfall against margin", "Margin through time", "Crises", "Was coverage what was asked"):
+    for part in (
+        "Ranking",
+        "Shortfall against margin",
+        "Margin through time",
+        "Crises",
+        "Was coverage what was asked",
+        "For supervisors",
+        "Evidence as it came in",
+        "Responsiveness",
+    ):
         for number in (3, 4):
             heads = [text for text in read().texts if re.fullmatch(rf"{number}\.\d {re.escape(part)}.*", text)]
             assert len(heads) == 1, (part, heads)
@@ -173,10 +184,10 @@ def test_the_same_result_gives_the_same_bytes() -> None:
 
 def test_every_figure_and_table_can_be_read_without_eyes() -> None:
     drawings = read().attributes("svg")
-    assert len(drawings) == 2 * (5 + 2)
+    assert len(drawings) == 2 * (6 + 2)
     assert all(one["role"] == "img" and len(one["aria-label"]) > 20 for one in drawings)
     assert all("scope" in head for head in read().attributes("th"))
-    assert len(read().attributes("caption")) == len(read().attributes("table")) == 2 + 2 * 4
+    assert len(read().attributes("caption")) == len(read().attributes("table")) == 2 + 2 * 9
 
 
 def test_the_table_holds_the_scores_of_the_comparison() -> None:
@@ -192,14 +203,15 @@ def test_the_table_holds_the_scores_of_the_comparison() -> None:
 
 def test_the_rate_known_in_hindsight_is_set_apart_and_never_ranked() -> None:
     tables = re.findall(r'<table class="sortable">.*?</table>', page(), re.DOTALL)
-    rankings, verdicts = tables[0::2], tables[1::2]
+    rankings, others = tables[0::6], [table for n, table in enumerate(tables) if n % 6]
     for ranking in rankings:
         ranked, apart = ranking.split('<tbody class="apart">')
         assert ORACLE in apart
         assert ORACLE not in ranked
         assert "<td>*</td>" in apart
         assert [int(place) for place in re.findall(r"<td>(\d+)</td>", ranked)] == [1, 2, 3, 4]
-    assert all(ORACLE not in verdict for verdict in verdicts)
+    assert len(rankings) == 2
+    assert all(ORACLE not in other for other in others)
 
 
 def test_models_are_told_with_every_parameter() -> None:
@@ -211,20 +223,6 @@ def test_holes_are_counted_and_crises_outside_the_replay_left_out() -> None:
     assert "2 missing prices (SYN1 1, SYN2 1)" in read().texts
     assert "spring" in read().texts
     assert "never" not in read().texts
-
-
-@pytest.mark.parametrize(
-    ("p_value", "power", "many", "words"),
-    [
-        (0.30, 0.24, False, "not rejected; power 24 %: no evidence"),
-        (0.30, 0.54, True, "not rejected; power 54 %: weak evidence"),
-        (0.30, 0.97, True, "not rejected; power 97 %"),
-        (0.01, 0.24, True, "rejected: too many breaches"),
-        (0.01, 0.97, False, "rejected: too few breaches"),
-    ],
-)
-def test_a_verdict_carries_its_power(p_value: float, power: float, many: bool, words: str) -> None:
-    assert verdict_in_words(p_value, power, many) == words
 
 
 def test_the_power_of_the_study_at_hand_is_printed() -> None:
@@ -368,7 +366,7 @@ def test_a_browser_without_a_network_shows_it_without_a_complaint(tmp_path: Path
     assert "data-owned" not in shown
     drawn = Reader(shown)
     assert len(drawn.attributes("svg")) == len(read().attributes("svg"))
-    sortable = 13 + 9  # columns of the ranking, and of the verdicts
+    sortable = 14 + 9 + 7 + 8 + 8 + 5  # columns of the ranking, verdicts, disclosures, evidence, responsiveness
     assert len(drawn.attributes("button")) == 2 * sortable
 
 
@@ -379,3 +377,23 @@ def test_a_browser_refuses_any_other_script_and_says_so(tmp_path: Path) -> None:
     shown, console = opened(path, tmp_path / "profile")
     assert "data-owned" not in shown
     assert any("Content Security Policy" in line for line in console)
+
+
+def test_a_model_without_a_law_is_said_to_have_none_and_one_with_a_law_has_its_verdict() -> None:
+    (table, *_) = [one for one in re.findall(r"<table>.*?</table>", page(), re.DOTALL) if "Acerbi-Szekely" in one]
+    rows = dict(re.findall(r'<tr><th scope="row">(.*?)</th>(.*?)</tr>', table, re.DOTALL))
+    assert set(re.findall(r"<td.*?>(.*?)</td>", rows["flat"])) == {"no law"}
+    assert "no law" not in rows["filtered"]
+    assert re.search(r"<td class=\"nowrap\">\d+ of \d+<small>p ", rows["filtered"])
+    ranking = re.findall(r'<table class="sortable">.*?</table>', page(), re.DOTALL)[0]
+    assert ranking.count("<small>power ") == 5
+    assert ranking.count("no law") == 3  # two flat rates, and the hindsight rate
+    assert ranking.count("<small>FZ0 ") == 2
+
+
+def test_evidence_and_disclosure_are_those_of_the_replays() -> None:
+    runs = result().markets[0].comparison.replays
+    for run in (run for name, run in runs.items() if name != ORACLE):
+        assert f"{int(disclose(run).breaches.sum()):,}</td>" in page()
+    most = evidence_of(runs["flat"]).of("basket long").max(initial=1.0)
+    assert evidence_in_words(float(most)).replace(">", "&gt;") in page()

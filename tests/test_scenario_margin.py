@@ -179,10 +179,34 @@ def test_moves_together_in_coin_are_the_dollar_moves_behind_them() -> None:
     assert model.margin(history, call)[0] == pytest.approx(fall / (0.8 * history.now.spot[0]))
 
 
-@pytest.mark.parametrize("wrong", [{"prices": ()}, {"prices": (np.nan,)}, {"tails": ((-0.2, -1.0),)}, {"vols": ()}])
-def test_grids_that_say_nothing_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ParameterError, match=r"a grid needs|weight of a tail"):
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"prices": ()}, "a grid needs price and vol moves"),
+        ({"vols": ()}, "a grid needs price and vol moves"),
+        ({"prices": (np.nan,)}, "each of prices must be a finite number, got nan"),
+        ({"prices": (0.1, "0.2")}, "each of prices must be a finite number, got '0.2'"),
+        ({"prices": 0.1}, r"prices must be moves such as .*, got 0\.1"),
+        ({"prices": "0.1"}, r"prices must be moves such as .*, got '0\.1'"),
+        ({"prices": None}, "prices must be moves such as .*, got None"),
+        ({"vols": 0.3}, r"vols must be moves such as .*, got 0\.3"),
+        ({"vols": (True,)}, "each of vols must be a finite number, got True"),
+        ({"tails": ((-0.2, -1.0),)}, "weight of a tail"),
+        ({"tails": 3.0}, r"tails must be pairs such as .*, got 3\.0"),
+        ({"tails": (3.0, 0.33)}, r"a tail must be a price move and its share, .*, got 3\.0"),
+        ({"tails": ((3.0,),)}, r"a tail must be a price move and its share, .*, got \(3\.0,\)"),
+        ({"tails": ((3.0, "a third"),)}, "each figure of a tail must be a finite number, got 'a third'"),
+        ({"term": 0.3}, r"term must be a VolTerm, got 0\.3, a float"),
+    ],
+)
+def test_grids_that_say_nothing_are_refused(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(ParameterError, match=told):
         ScenarioGrid(**{"prices": (0.1,), **wrong})
+
+
+def test_grids_of_lists_and_of_numpys_numbers_are_taken() -> None:
+    moves: Any = [np.float64(-0.1), 0, np.float32(0.5)]
+    assert ScenarioGrid(moves, np.array([0.2]), [[-0.5, 0.5]]).scenarios(np.ones(1), np.ones(1)).spot.shape == (4, 1)  # type: ignore[arg-type]
 
 
 def test_parameters_out_of_order_are_refused() -> None:

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from backtest.size_of_evidence import KINDS, STAKES
+from backtest.size_of_laws import TESTS
 from backtest.size_study import garch_panel, size_of_tests, size_study, zone_probabilities
+from backtest.statistics_plots import save_size_and_power
 from data import ParameterError
 from research.cli import app
 
@@ -44,14 +47,20 @@ def test_a_study_of_nothing_is_refused() -> None:
             size_study(ns, rate, repetitions)
 
 
-def test_the_command_prints_the_tables_and_writes_the_page(tmp_path: Path) -> None:
-    page = tmp_path / "size.md"
-    asked = ["statistics", "size", "--repetitions", "250", "--seed", "7", "--json", "--out", str(page)]
-    told = CliRunner().invoke(app, asked)
+def test_the_command_prints_the_tables_and_writes_the_page_with_its_chart(tmp_path: Path) -> None:
+    page, chart = tmp_path / "size.md", tmp_path / "drawn" / "size.svg"
+    chart.parent.mkdir()
+    asked = ["statistics", "size", "--repetitions", "60", "--seed", "7", "--length", "40", "--length", "60", "--json"]
+    told = CliRunner().invoke(app, [*asked, "--out", str(page), "--figure", str(chart)])
     assert told.exit_code == 0, told.output
     answer = json.loads(told.stdout)
-    assert (answer["repetitions"], answer["seed"], answer["holds"]) == (250, 7, True)
-    assert {row["n"] for row in answer["tests"]} == {250, 500, 1000}
+    assert (answer["repetitions"], answer["seed"], answer["holds"]) == (60, 7, True)
+    assert {row["n"] for table in ("tests", "zones", "evidence", "laws") for row in answer[table]} == {40, 60}
     text = page.read_text(encoding="utf-8")
-    assert "250 repetitions a row, a nominal rate of 1 %, seed 7" in text.split("\n\n")[1]
-    assert text.count("\n| 1000 |") == 10 + 3
+    assert "60 repetitions a row, a nominal rate of 1 %, seed 7" in text.split("\n\n")[1]
+    assert "](drawn/size.svg)" in text.split("\n\n")[2]
+    lines = 10 + 3 + 2 * len(KINDS) * len(STAKES) + len(TESTS)
+    assert text.count("\n| 60 |") == text.count("\n| 40 |") == lines
+    own = size_study((40, 60), repetitions=60, seed=7)
+    save_size_and_power(own.panels, page)
+    assert chart.read_bytes() == page.read_bytes()

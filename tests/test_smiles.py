@@ -9,6 +9,7 @@ import pytest
 from data import DataError, Floats
 from data.option_quotes import OptionQuotes, read_chain
 from data.pricing import black76
+from data.quality import sound_smiles
 from data.smile_fit import SmileTargets, fit_spline, fit_svi
 from data.smiles import fit_surface, share_inside
 from data.surface import butterfly_violation, calendar_violation, implied_volatility, smile_variance
@@ -107,6 +108,17 @@ def test_quotes_that_break_the_butterfly_are_not_followed() -> None:
     bare = np.full(len(quotes), np.nan)
     fit = fit_surface(replace(quotes, mark_volatility=dented, bid=bare, ask=bare))
     assert butterfly_violation(fit.surface[0]) >= 0
+
+
+def test_a_wing_that_would_fall_below_zero_beyond_the_quotes_is_not_followed() -> None:
+    """Raw SVI whose total variance is positive for five deviations either way, and negative further up."""
+    smile = np.array([30 / 365.25, 0.0, -0.032, 0.09, -0.9, 0.0, 0.8])
+    assert butterfly_violation(smile) > 0
+    assert not sound_smiles(smile)
+    fit = fit_surface(_quotes(smile[None], STRIKES))
+    assert fit.report["form"].tolist() == ["cubic"]
+    assert sound_smiles(fit.surface).all()
+    assert abs(fit.report["atm_error"].iloc[0]) < 0.015
 
 
 @pytest.mark.parametrize(("count", "form"), [(1, "flat"), (2, "flat"), (3, "cubic"), (4, "cubic"), (5, "svi")])

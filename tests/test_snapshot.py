@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def _full(rows: int = 40) -> MarketHistory:
     spot = 100.0 + np.arange(rows * 3).reshape(rows, 3) ** 2 % 17 / 8
     spot[3, 0] = np.nan
     spot[5:, 2] = 0.0
+    surfaces = 1.0 + np.arange(rows * 42.0).reshape(rows, 3, 2, 7) / 128
+    surfaces[..., 1] = 1.0
     return MarketHistory(
         time,
         ("BTC", "ETH", "LUNA"),
@@ -41,12 +44,21 @@ def _full(rows: int = 40) -> MarketHistory:
         listed=("BTC-PERP",),
         marks=spot[:, :1] * 1.25,
         curves=1.0 + np.arange(rows * 18.0).reshape(rows, 3, 2, 3) / 64,
-        surfaces=1.0 + np.arange(rows * 42.0).reshape(rows, 3, 2, 7) / 128,
+        surfaces=surfaces,
         implied="quotes",
         fx={"EUR": 1.0 + np.arange(rows) / 64, "AUD": 0.5 + np.arange(rows) / 64},
         numeraire="EUR",
         source="made by hand",
     )
+
+
+def _deep() -> MarketHistory:
+    """The full one with depth, unknown in places, and features."""
+    full = _full()
+    depth = np.cumsum(np.arange(len(full) * 12.0).reshape(len(full), 3, 2, 2) % 7, axis=3)
+    depth[2, 1, 0, 1], depth[3] = np.nan, np.nan
+    features = np.arange(len(full) * 9.0).reshape(len(full), 3, 3) - 50.0
+    return full.with_depth(depth, (0.001, 0.05)).with_features(features, ("imbalance", "vpin", "żar"))
 
 
 def _plain(**changes: Any) -> MarketHistory:
@@ -75,6 +87,10 @@ def histories(draw: st.DrawFn) -> MarketHistory:
     def maybe(shape: tuple[int, ...], elements: st.SearchStrategy[float] = ANY) -> Floats | None:
         return draw(st.none() | arrays(np.float64, shape, elements=elements))
 
+    bands = draw(st.lists(st.floats(1e-6, 1.0), max_size=3, unique=True).map(sorted).map(tuple)) if names else ()
+    features = tuple(name for name in draw(NAMES) if name)
+    offered = draw(arrays(np.float64, (*shape, 2, len(bands)), elements=st.floats(0.0, 1e12)))
+    unknown = draw(arrays(np.bool_, (*shape, 2, len(bands))))
     return MarketHistory(
         time,
         names,
@@ -89,6 +105,10 @@ def histories(draw: st.DrawFn) -> MarketHistory:
         fx={name: draw(arrays(np.float64, (rows,), elements=ANY)) for name in draw(NAMES)},
         numeraire=draw(st.sampled_from(["USD", *names])),
         source=draw(st.text()),
+        depth=np.where(unknown, np.nan, np.maximum.accumulate(offered, axis=3)) if bands else None,
+        depth_bands=bands,
+        features=draw(arrays(np.float64, (*shape, len(features)), elements=ANY)) if features else None,
+        feature_names=features,
     )
 
 
@@ -102,21 +122,25 @@ def test_any_history_comes_back_bit_by_bit(history: MarketHistory, tmp_path_fact
     assert snapshot.content_hash(again) == name
 
 
-def test_every_kind_of_series_comes_back_sealed_and_row_by_row(tmp_path: Path) -> None:
-    again = snapshot.load(snapshot.freeze(_full(), tmp_path), tmp_path)
-    _same_bits(_full(), again)
+@pytest.mark.parametrize("make", [_full, _deep])
+def test_every_kind_of_series_comes_back_sealed_and_row_by_row(
+    tmp_path: Path, make: Callable[[], MarketHistory]
+) -> None:
+    again = snapshot.load(snapshot.freeze(make(), tmp_path), tmp_path)
+    _same_bits(make(), again)
     assert again.spot.flags.c_contiguous
     assert not again.spot.flags.writeable
 
 
 def test_no_field_of_a_history_is_forgotten() -> None:
     told = {"time", "underlyings", "clock", "listed", "fx", "numeraire", "implied", "source", *snapshot.PANELS}
+    told |= {"depth_bands", "feature_names"}
     assert {item.name for item in fields(MarketHistory)} == told
 
 
 def test_the_hash_of_a_known_history_never_changes() -> None:
     assert snapshot.content_hash(_plain()) == "a477db41cd10eaa642239a6e1ab5179de72c22f45933c1dbcc8791902bbfa51e"
-    assert snapshot.content_hash(_full()) == "7852e7a7609b88819174b3f47535c46448f1da748648c8e554fdcb196b5f97f6"
+    assert snapshot.content_hash(_full()) == "437fcd09abb5c969bc6c00f0086a2b50873eeba7a0b43f1832005f1a8047798a"
 
 
 ONE, TWO = np.array([[1.0], [np.nan], [2.0]]), np.array([[1.0], [np.nan], [np.nextafter(2.0, 3.0)]])
@@ -136,6 +160,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a volume": {"volume": ONE},
     "a funding instead of a volume": {"funding": ONE},
     "an empty funding instead of none": {"funding": ONE * np.nan},
+    "depth": {"depth": np.ones((3, 1, 2, 1)), "depth_bands": (0.01,)},
+    "depth at another distance": {"depth": np.ones((3, 1, 2, 1)), "depth_bands": (0.02,)},
+    "a feature": {"features": ONE[:, :, None], "feature_names": ("imbalance",)},
+    "another feature": {"features": ONE[:, :, None], "feature_names": ("vpin",)},
     "zero": {"funding": ONE * 0.0},
     "minus zero": {"funding": ONE * -0.0},
     "a rate": {"fx": {"EUR": ONE[:, 0]}},
@@ -223,7 +251,8 @@ def _forge(folder: Path, name: str, sha256: str | None = None, **header: Any) ->
 FORGED: list[tuple[dict[str, Any], str]] = [
     ({"underlyings": ["ETH"]}, "must hold what its name says"),
     ({"numeraire": "BTC"}, "must hold what its name says"),
-    ({"format": 3}, "expected format 2, got 3"),
+    ({"format": 4}, "expected format 2 or 3, got 4"),
+    ({"format": 3}, "no readable snapshot"),
     ({"panels": ["spot", "volume"]}, "no readable snapshot"),
     ({"panels": ["nonsense"]}, "no readable snapshot"),
     ({"clock": "1h"}, "no readable snapshot"),

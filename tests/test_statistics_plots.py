@@ -12,7 +12,6 @@ from matplotlib.collections import LineCollection
 from numpy.testing import assert_allclose
 from typer.testing import CliRunner
 
-from backtest.size_study import LENGTHS, size_of_tests
 from backtest.statistics_plots import plot_size_and_power, save_size_and_power
 from data import Floats, ParameterError
 from research.cli import app
@@ -72,18 +71,29 @@ def test_another_table_is_refused(table: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="rows by n and test"):
         plot_size_and_power(table)
     with pytest.raises(ParameterError, match="rows by n and test"):
-        save_size_and_power(table, tmp_path / "none.svg")
+        save_size_and_power({"a": _table(), "b": table}, tmp_path / "none.svg")
 
 
-def test_the_command_writes_the_chart_of_its_own_table(tmp_path: Path) -> None:
-    told, own = tmp_path / "told.svg", tmp_path / "own.svg"
-    asked = ["statistics", "size", "--repetitions", "250", "--seed", "7", "--json", "--figure", str(told)]
-    answer = CliRunner().invoke(app, asked)
-    assert answer.exit_code == 0, answer.output
-    save_size_and_power(size_of_tests(LENGTHS, repetitions=250, seed=7), own)
-    assert told.read_bytes() == own.read_bytes()
-    for words in ("dynamic quantile, 4 lags", "1,000 decisions", "samples rejected, %"):
-        assert words in told.read_text(encoding="utf-8")
+def test_the_chart_on_file_has_a_panel_a_table_and_is_the_same_again(tmp_path: Path) -> None:
+    laws = _table().assign(power_of_tail=[0.3, 0.2, 0.6, 0.1], size_asymptotic=[np.nan, 0.1, np.nan, 0.2])
+    evidence = _table().assign(size_asymptotic=np.nan)
+    panels = {"Tests of breaches": _table(), "Tests of laws": laws, "Evidence": evidence}
+    first, again = tmp_path / "first.svg", tmp_path / "again.svg"
+    save_size_and_power(panels, first)
+    save_size_and_power(panels, again)
+    assert first.read_bytes() == again.read_bytes()
+    drawn = first.read_text(encoding="utf-8")
+    for words in (*panels, "500 decisions", "nominal size, 5 %", "samples rejected", "tail too thin"):
+        assert words in drawn
+    assert drawn.count("right model, by the asymptotic p-value") == 1  # one legend for all
+    save_size_and_power({"Evidence": evidence}, again)
+    assert "asymptotic" not in again.read_text(encoding="utf-8")
+
+
+def test_diamonds_are_where_the_tail_is_too_thin() -> None:
+    ax = plot_size_and_power(_table().assign(power_of_tail=[0.3, 0.2, 0.6, 0.1]))
+    shown = [line for line in ax.lines if line.get_marker() == "D" and len(np.asarray(line.get_xdata()))]
+    assert_allclose(np.concatenate([np.asarray(line.get_xdata()) for line in shown]), [60.0, 10.0, 30.0, 20.0])
 
 
 def test_a_chart_of_another_kind_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_array
 
-from data import Coverage, HistoryError, MarketHistory, ParameterError
+from data import Book, Coverage, Floats, HistoryError, Instrument, MarketHistory, ParameterError
 from margin_models import (
     CorrelationVaR,
     FilteredHistoricalVaR,
@@ -13,7 +15,7 @@ from margin_models import (
     StaticMargin,
     StressedFloor,
 )
-from margin_models.stressed_floor import as_if_just_past, stressed_windows
+from margin_models.stressed_floor import as_if_just_past, only_legs, only_underlyings, stressed_windows
 from markets import book_of, coins_with_options, market, option_book, some_books, two_coins
 
 COVERAGE = Coverage(0.95)
@@ -21,25 +23,120 @@ CALM, WILD = [0.002, -0.002], [0.05, -0.05]
 LONG_AGO = market(CALM * 30 + WILD * 30 + CALM * 150)  # wild from row 60 to row 120
 
 
-def test_the_wildest_window_is_found_and_only_in_the_past() -> None:
-    assert stressed_windows(LONG_AGO, COVERAGE, 60, 1) == [(60, 120)]
-    assert stressed_windows(LONG_AGO.rows(0, 61), COVERAGE, 60, 3) == [(0, 60)]
-    assert stressed_windows(LONG_AGO.rows(0, 59), COVERAGE, 60, 3) == []
-    several = stressed_windows(LONG_AGO, COVERAGE, 60, 3)
-    assert several[0] == (60, 120)
-    assert len(several) == 3
-    assert all(stop <= start for (_, stop), (start, _) in zip(sorted(several), sorted(several)[1:], strict=False))
+def spans(history: MarketHistory, rows: int, count: int = 1) -> list[tuple[int, int]]:
+    return [(one.start, one.stop) for one in stressed_windows(history, COVERAGE, rows, count)]
 
 
-def test_a_window_ends_where_every_price_is_known_and_has_few_holes() -> None:
+def from_moves(moves: Floats, names: str = "ABCDEF") -> MarketHistory:
+    """Daily prices of some underlyings from (T, A) log returns."""
+    spot = pd.DataFrame(100 * np.exp(moves.cumsum(axis=0)), columns=list(names[: moves.shape[1]]))
+    spot.index = pd.date_range("2020-01-01", periods=len(spot))
+    return MarketHistory.from_frame(spot, missing="hole")
+
+
+def perpetuals(history: MarketHistory, *held: tuple[float, ...]) -> Book:
+    """A portfolio a row of USD exposures."""
+    listed = tuple(Instrument(f"{name}-PERP", name) for name in history.underlyings)
+    price = np.where(np.isnan(history.now.spot), 1.0, history.now.spot)
+    return Book(listed, tuple(f"p{n}" for n in range(len(held))), np.array(held) / price)
+
+
+def test_a_window_that_was_the_wildest_yet_is_remembered_and_only_in_the_past() -> None:
+    assert spans(LONG_AGO, 60) == [(0, 60), (30, 90), (60, 120)]
+    assert spans(LONG_AGO.rows(0, 61), 60) == [(0, 60)]
+    assert spans(LONG_AGO.rows(0, 59), 60) == []
+    assert spans(LONG_AGO, 60, 2) == [*spans(LONG_AGO, 60), (90, 150)]
+
+
+def test_the_list_only_grows() -> None:
+    rng = np.random.default_rng(3)
+    history = from_moves(rng.standard_t(3, (1500, 3)) * 0.02)
+    found: list[tuple[int, int]] = []
+    for stop in range(100, 1500, 37):
+        told = spans(history.rows(0, stop), 100)
+        assert told[: len(found)] == found
+        found = told
+    assert 5 < len(found) < 25  # of 29
+
+
+def test_the_worst_window_of_each_underlying_and_side_is_remembered() -> None:
+    rng = np.random.default_rng(4)
+    history = from_moves(rng.standard_t(3, (1500, 3)) * 0.02)
+    returns, told = history.returns(COVERAGE), stressed_windows(history, COVERAGE, 100, 1)
+    starts = np.arange(0, 1401, 50)
+    moves = np.stack([returns[start : start + 99] for start in starts])
+    fall, rise = (np.quantile(moves, share, axis=1, method="weibull") for share in (0.05, 0.95))
+    for figures in ((moves**2).mean(axis=1), -fall, rise):
+        for a, worst in enumerate(starts[figures.argmax(axis=0)]):
+            assert any(one.start == worst and one.remember[a] for one in told)
+
+
+def test_a_window_ends_where_prices_are_known_and_forgets_what_was_not() -> None:
     history = two_coins()  # row 200 is a hole
-    assert (101, 201) not in stressed_windows(history, COVERAGE, 100, 9)
+    assert np.isfinite(history.spot[[stop - 1 for _, stop in spans(history, 67)]]).all()
     spot = history.spot.copy()
     spot[:130, 1] = np.nan
     late = MarketHistory(history.time, history.underlyings, spot, history.clock)
-    assert min(start for start, _ in stressed_windows(late, COVERAGE, 100, 9)) >= 120
-    ends = [stop - 1 for _, stop in stressed_windows(history, COVERAGE, 67, 9)]
-    assert np.isfinite(history.spot[ends]).all()
+    told = stressed_windows(late, COVERAGE, 100, 9)
+    assert next(one.start for one in told if one.known[1]) >= 120
+    assert [one[:2] for one in told if one.remember[0]] == [
+        one[:2] for one in stressed_windows(history, COVERAGE, 100, 9) if one.remember[0]
+    ]
+    gappy = history.spot.copy()
+    gappy[::5, 1] = np.nan
+    holes = MarketHistory(history.time, history.underlyings, gappy, history.clock)
+    assert not any(one.known[1] for one in stressed_windows(holes, COVERAGE, 100, 9))
+    assert any(one.known[0] for one in stressed_windows(holes, COVERAGE, 100, 9))
+
+
+def test_the_floor_of_a_book_never_falls_whatever_others_do() -> None:
+    rng, scale = np.random.default_rng(0), np.full((2600, 6), 0.01)
+    scale[100:200, 0] = 0.05
+    for n, at in enumerate((700, 1100, 1500, 1900)):
+        scale[at : at + 300, 1:] = 0.05 * (1 + 0.2 * n)  # later and wilder, elsewhere
+    history = from_moves(scale * rng.standard_normal(scale.shape))
+    floors = []
+    for stop in (500, 1450, 1850, 2600):
+        past = history.rows(0, stop)
+        model = StressedFloor(HistoricalVaR(250)).fit(past, Coverage(0.99))
+        held = perpetuals(past, (1, 0, 0, 0, 0, 0), (-1, 0, 0, 0, 0, 0), (1, -1, 0, 0, 0, 0))
+        floors.append(model.requirement(past, held).initial)
+    assert np.all(np.diff(floors, axis=0) >= -1e-12)
+    assert floors[0][0] > 0.08
+    assert_allclose(floors[-1][:2], floors[0][:2], rtol=1e-9)
+
+
+def test_a_listing_lowers_no_floor() -> None:
+    rng = np.random.default_rng(2)
+    moves = np.where(np.arange(1000) < 250, 0.06, 0.015)[:, None] * rng.standard_normal((1000, 3))
+    history = from_moves(moves)
+    model, floors = StressedFloor(HistoricalVaR(250)), []
+    for listed in (0, 600, 990):
+        spot = history.spot.copy()
+        spot[:listed, 2] = np.nan
+        past = MarketHistory(history.time, history.underlyings, spot, history.clock)
+        fitted = model.fit(past.rows(0, 900 if listed == 990 else 1000), Coverage(0.95))
+        stressed = list(fitted._stresses(past, perpetuals(past, (1, 0, 0), (1, 0, 0.01))))
+        floors.append(np.max([one.model.margin(one.past, one.book) * one.asked for one in stressed], axis=0))
+    assert_allclose(floors[1], floors[0], rtol=0.02)
+    assert_allclose([one[0] for one in floors], floors[0][0], rtol=1e-9)
+    assert floors[2][1] == pytest.approx(floors[2][0])  # a leg on what was not there neither asks nor offsets
+
+
+def test_fewer_underlyings_are_the_same_history_and_book() -> None:
+    history = coins_with_options()
+    cut = only_underlyings(history, np.array([False, True]))
+    assert cut.underlyings == ("ETH",)
+    assert_array_equal(cut.spot[:, 0], history.spot[:, 1])
+    assert cut.surfaces is not None
+    assert history.surfaces is not None
+    assert_array_equal(cut.surfaces[:, 0], history.surfaces[:, 1])
+    book = some_books().at(history.now)
+    legs = only_legs(book, ("ETH",))
+    assert_allclose(legs.exposure(cut.now)[:, 0], book.exposure(history.now)[:, 1])
+    sparse = Book(book.instruments, book.portfolios, csr_array(book.dense))
+    assert_array_equal(only_legs(sparse, ("ETH",)).dense, legs.dense)
+    assert only_legs(book, ("BTC", "ETH")) is book
 
 
 def test_what_just_happened_has_the_windows_returns_and_todays_state() -> None:
@@ -70,6 +167,17 @@ def test_a_rate_of_exchange_and_a_mark_end_as_they_are_now() -> None:
     assert np.isnan(told.marks[:-1]).all()
 
 
+def test_depth_and_features_are_those_of_then_and_end_today() -> None:
+    rng, coins = np.random.default_rng(1), two_coins().rows(0, 150)
+    history = coins.with_features(rng.random((150, 2, 3)), ("a", "b", "c"))
+    history = history.with_depth(rng.random((150, 2, 2, 2)).cumsum(axis=3), (0.01, 0.02))
+    told = as_if_just_past(history, 10, 60, 1, np.array([False, True]))
+    for name in ("features", "depth"):
+        then, whole = getattr(told, name), getattr(history, name)
+        assert_array_equal(then[:-1], whole[10:59, 1:])
+        assert_array_equal(then[-1], whole[-1, 1:])
+
+
 def test_calm_after_a_storm_costs_what_the_storm_did() -> None:
     book, price = book_of(1.0, -1.0, 0.0), LONG_AGO.now.spot[0]
     model = StressedFloor(HistoricalVaR(lookback=100), window=60)
@@ -77,14 +185,14 @@ def test_calm_after_a_storm_costs_what_the_storm_did() -> None:
     assert_allclose(told.initial / price, [0.05, 0.05, 0.0], rtol=1e-9)
     assert_allclose(told.components["margin"] / price, [0.002, 0.002, 0.0], rtol=1e-9)
     assert_allclose(told.components["stressed floor"] / price, [0.048, 0.048, 0.0], rtol=1e-9)
-    assert told.worst[0] == f"window from {str(LONG_AGO.time[60])[:10]}"
+    assert told.worst[0] == f"window from {str(LONG_AGO.time[30])[:10]}"  # the first that saw it
     assert told.worst[2] == ""
     assert_allclose(sum(model.explain(LONG_AGO, book).components.values()), told.initial)
 
 
 def test_the_floor_is_not_looked_for_ahead_and_never_lowers() -> None:
     inner = HistoricalVaR(lookback=50)
-    model = StressedFloor(inner, window=60, windows=9)
+    model = StressedFloor(inner, window=60)
     for stop in (61, 90, 122, 200, 400):
         past, book = LONG_AGO.rows(0, stop), book_of(1.0)
         floored, bare = (one.fit(past, COVERAGE).margin(past, book)[0] for one in (model, inner))
@@ -101,7 +209,7 @@ def test_before_the_first_window_there_is_no_floor() -> None:
 def test_weight_scales_the_floor_and_the_stressed_model_may_be_another() -> None:
     book, price = book_of(1.0), LONG_AGO.now.spot[0]
     for weight in (0.5, 1.0, 2.0):
-        model = StressedFloor(HistoricalVaR(100), CorrelationVaR(), window=60, windows=1, weight=weight)
+        model = StressedFloor(HistoricalVaR(100), CorrelationVaR(), window=60, weight=weight)
         asked = model.fit(LONG_AGO, COVERAGE).margin(LONG_AGO, book)[0]
         assert asked == pytest.approx(weight * 1.6448536 * 0.05 * price, rel=0.02)
 
@@ -109,12 +217,15 @@ def test_weight_scales_the_floor_and_the_stressed_model_may_be_another() -> None
 def test_option_books_are_revalued_under_stress() -> None:
     history = coins_with_options()
     book = option_book(history.now).at(history.now)
-    model = StressedFloor(FilteredHistoricalVaR(), window=120, windows=3).fit(history, COVERAGE)
+    model = StressedFloor(FilteredHistoricalVaR(), window=120).fit(history, COVERAGE)
     told = model.requirement(history, book)
     apart = []
-    for start, stop in stressed_windows(history, COVERAGE, 120, 3):
+    holds = book.by_underlying(np.ones(len(book.instruments)), history.now, gross=True) > 0
+    for start, stop, known, remember in stressed_windows(history, COVERAGE, 120, 1):
+        assert known.all()
         fitted = HistoricalVaR().fit(history.rows(start, stop), COVERAGE)
-        apart.append(fitted.margin(as_if_just_past(history, start, stop, 1), book))
+        asked = (holds & remember).any(axis=1)
+        apart.append(fitted.margin(as_if_just_past(history, start, stop, 1), book) * asked)
     bare = FilteredHistoricalVaR().fit(history, COVERAGE).margin(history, book)
     assert_array_equal(told.initial, np.max([bare, *apart], axis=0))
     assert np.any(told.components["stressed floor"] > 0)
@@ -133,9 +244,9 @@ def test_multiplications_count_every_window() -> None:
     past, book = LONG_AGO, book_of(1.0)
     bare, floored = (
         model.fit(past, COVERAGE).multiplications(past, book)[0]
-        for model in (HistoricalVaR(100), StressedFloor(HistoricalVaR(100), window=60, windows=2))
+        for model in (HistoricalVaR(100), StressedFloor(HistoricalVaR(100), window=60))
     )
-    assert floored == bare + 2 * 59  # returns in sixty rows
+    assert floored == bare + 3 * 59  # returns in sixty rows
 
 
 @pytest.mark.parametrize(

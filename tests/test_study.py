@@ -153,7 +153,8 @@ def test_json_is_strict_and_whole(told: object) -> None:
 
 def test_the_default_study_is_what_was_promised() -> None:
     study = default_study()
-    assert len(study.models) >= 9
+    assert len(study.models) == 14
+    assert len(study.every_model) == 25
     assert [market.coverage.level for market in study.markets] == [0.99] * 4
     assert [market.coverage.horizon for market in study.markets] == ["1D", "1D", "1B", "1D"]
     assert study.oracle in study.models

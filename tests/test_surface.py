@@ -8,18 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data import DataError, Floats
+from data import Floats
 from data.compiled import plain
 from data.surface import (
-    atm_volatilities,
-    atm_volatility,
     butterfly_violation,
     calendar_violation,
     durrleman,
     implied_volatility,
-    refuse_bad_surface,
     smile_shape,
     smile_variance,
+    volatilities_at,
 )
 from data.surface_kernels import (
     KNOTS,
@@ -155,13 +153,11 @@ def test_padding_changes_nothing() -> None:
     np.testing.assert_array_equal(implied_volatility(SURFACE, k, tenor), implied_volatility(SURFACE[:3], k, tenor))
 
 
-def test_at_the_money_is_at_the_forward() -> None:
-    tenor = np.array([0.05, 0.3, 2.0])
-    expected = implied_volatility(SURFACE, np.zeros(3), tenor)
-    np.testing.assert_array_equal(atm_volatility(SURFACE, tenor), expected)
-    panel = atm_volatilities(np.stack([SURFACE, np.full((4, 7), np.nan)]), 0.3)
-    assert panel[0] == expected[1]
-    assert np.isnan(panel[1])
+def test_a_panel_of_surfaces_is_read_surface_by_surface() -> None:
+    k = np.array([0.0, -0.2, 0.0])
+    panel = volatilities_at(np.stack([SURFACE, SURFACE, np.full((4, 7), np.nan)]), k, 0.3)
+    np.testing.assert_array_equal(panel[:2], implied_volatility(SURFACE, k[:2], np.full(2, 0.3)))
+    assert np.isnan(panel[2])
 
 
 # Arbitrage
@@ -199,24 +195,3 @@ def test_calendar_violation_is_the_least_slope_of_total_variance() -> None:
     assert calendar_violation(np.array(flat[:1])) == np.inf
     assert calendar_violation(np.array([*flat[:2], PADDING])) == pytest.approx(0.16 / 0.75)
     assert calendar_violation(np.array(flat)) == pytest.approx(-0.02)
-
-
-@pytest.mark.parametrize(
-    ("surface", "told"),
-    [
-        (np.zeros(7), r"\(K, 7\)"),
-        (np.array([FAR, NEAR]), "tenors must rise"),
-        (np.array([PADDING, NEAR]), "padding last"),
-        (np.array([[0.0, *NEAR[1:]]]), "above 0"),
-        (np.array([[0.1, 2.0, *NEAR[2:]]]), "a smile must be"),
-        (np.array([[0.1, 0.0, 0.01, -0.05, -0.3, 0.02, 0.15]]), "a smile must be"),
-        (np.array([[0.1, 1.0, 0.01, 0.05, -0.3, 0.02, 0.15]]), "a smile must be"),
-    ],
-)
-def test_a_surface_that_is_none_is_refused(surface: Floats, told: str) -> None:
-    with pytest.raises(DataError, match=told):
-        refuse_bad_surface(surface, "here")
-
-
-def test_a_sound_surface_is_let_through() -> None:
-    refuse_bad_surface(SURFACE, "here")

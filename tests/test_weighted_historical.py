@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from data import Coverage, Floats, HistoryError, ParameterError
+from data import Book, Coverage, Floats, HistoryError, Instrument, ParameterError
 from margin_models import AgeWeightedVaR, EwmaVolatility, FilteredHistoricalVaR, HistoricalVaR
 from margin_models.covariance import ewma_weights
 from margin_models.kernels.tails import book_tails, supports
@@ -12,6 +12,7 @@ from margin_models.weighted_historical import (
     at_the_weighted_quantile,
     beyond_the_weighted_quantile,
     effective_observations,
+    weighted_tail,
 )
 from markets import book_of, coins_with_options, market, option_book, some_books, two_coins
 
@@ -60,6 +61,29 @@ def test_order_does_not_matter_and_more_is_covered_by_no_less(size: int, decay: 
     assert told == sorted(told)
     assert told == pytest.approx([quantile(losses[:, shuffle], weights[shuffle], x) for x in (0.1, 0.5, 0.9, 0.99)])
     assert losses.min() <= told[0] <= told[-1] <= losses.max()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(100, 200), st.floats(1e-6, 1e6), st.integers(15, 60), st.sampled_from([0.9, 0.95]))
+def test_ties_at_the_top_are_the_quantile_to_the_last_bit(size: int, top: float, ties: int, level: float) -> None:
+    losses = np.append(np.zeros(size - ties), np.full(ties, top))[None]
+    weights = ewma_weights(size, 0.995)
+    assert supports(int(effective_observations(weights)), level)
+    quantile, beyond = weighted_tail(losses, weights, level)
+    assert quantile[0] == top
+    assert beyond[0] == pytest.approx(top, rel=1e-12)
+
+
+def test_a_bounded_loss_that_many_horizons_share_has_a_shortfall() -> None:
+    history = coins_with_options()
+    expiry = str(history.time[-1] + np.timedelta64(20, "h"))[:16]
+    strike = float(round(1.3 * history.spot[-1, 0]))
+    call = Instrument("C", "BTC", "option", expiry=expiry, strike=strike, right="call")
+    book = Book((call,), ("long call",), np.array([[0.3]]))
+    for decay in (0.99, 1.0):
+        model = AgeWeightedVaR(decay, shortfall=True).fit(history, Coverage(0.9))
+        assert_allclose(model.margin(history, book), book.value(history.now), rtol=1e-12)
+        assert_allclose(model.explain(history, book).initial, model.margin(history, book), rtol=1e-12)
 
 
 # ---- Age-weighted.

@@ -28,7 +28,7 @@ from margin_models.venues import (
     vega,
     vega_model,
 )
-from margin_models.venues.derive_feeds import YEAR_SECONDS, Expiries, Options
+from margin_models.venues.derive_feeds import YEAR_SECONDS, Expiries, Market, Options
 from margin_models.venues.derive_scan import ScanMargin
 from markets import BTC, COIN, ETH, INVERSE, coins_with_options, option_on
 
@@ -316,7 +316,7 @@ def plain_pmrm2(book: Book, row: int) -> Pair:
         collateral = derive_pmrm2.Collaterals(
             np.array([spot]), np.ones(1), np.array([0.015]), np.array([0.005]), np.array([True])
         )
-        market = derive_pmrm2.Market(spot, 1.0, 1.0, spot, 1.0, expiries, options, collateral)
+        market = derive_pmrm2.CollateralMarket(spot, 1.0, 1.0, spot, 1.0, expiries, options, collateral)
         # Cash is what it may: it counts in the net margin and in the mark to market alike.
         held = derive_pmrm2.Holdings(np.array(7.0), quantity, np.array(perpetual), np.array(-3.0), np.array([coin]))
         return derive_pmrm2.margins(held, market, derive_model.PMRM2["BTC"])
@@ -327,7 +327,7 @@ def plain_pmrm2(book: Book, row: int) -> Pair:
 def plain_pmrm(book: Book, row: int) -> Pair:
     def ask(spot: float, given: Any) -> ScanMargin:
         expiries, options, quantity, perpetual, coin = given
-        market = derive_pmrm.Market(spot, 1.0, 1.0, spot, 1.0, expiries, options)
+        market = Market(spot, 1.0, 1.0, spot, 1.0, expiries, options)
         held = derive_pmrm.Holdings(np.array(7.0), quantity, np.array(perpetual), np.array(-3.0), np.array(coin))
         return derive_pmrm.margins(held, market, derive_model.PMRM["BTC"])
 

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from data.arrays import Floats
 from data.errors import DataError, HistoryError, SourceError
-from data.history import Floats
 
 KLINES = (
     *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count"),
@@ -31,10 +31,10 @@ KLINES = (
 )
 LIMIT = 2**30  # bytes of one file, unpacked: a small archive may claim to hold anything
 
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?[iI][nN][fF](inity)?$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?[iI][nN][fF](inity)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([T ].*)?$|^(19|20)\d{6}([T ].*)?$"
 _ZONED = r"(Z|:\d\d(\.\d+)?\s*[+-]\d\d(:?\d\d)?)$"
-_BLANK = ("", "nan", "null", "na", "n/a", "none")
+BLANK = ("", "nan", "null", "na", "n/a", "none")
 _EPOCHS = (("seconds", 8, 10**9), ("milliseconds", 11, 10**6), ("microseconds", 14, 10**3), ("nanoseconds", 17, 1))
 
 
@@ -74,8 +74,8 @@ class Sheet:
             return np.asarray(cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
         if not _is_text(cells):
             raise self.wrong(0, column, "a number")
-        blank = pc.is_in(pc.utf8_lower(cells), pa.array(_BLANK, cells.type))
-        self._refuse(pc.invert(pc.or_(blank, pc.match_substring_regex(cells, _NUMBER))), column, "a number")
+        blank = pc.is_in(pc.utf8_lower(cells), pa.array(BLANK, cells.type))
+        self._refuse(pc.invert(pc.or_(blank, pc.match_substring_regex(cells, NUMBER))), column, "a number")
         return np.asarray(pc.if_else(blank, "nan", cells).cast(pa.float64()).to_numpy(zero_copy_only=False))
 
     def instants(self, column: int, tz: str | None) -> pd.DatetimeIndex:
@@ -222,7 +222,7 @@ def _csv(file: str, data: bytes) -> Sheet:
         raise SourceError(f"{file}, line 1: expected a time and prices between commas, got {error}") from error
     if len(header) < 2:
         raise SourceError(f"{file}, line 1: expected a time and prices between commas, got {str(header)[:60]}")
-    if not all(re.match(_NUMBER, cell.strip()) for cell in header):
+    if not all(re.match(NUMBER, cell.strip()) for cell in header):
         return Sheet(file, tuple(header), _text_columns(file, below, len(header), 2), 2)
     if len(header) != len(KLINES):
         raise SourceError(f"{file}, line 1: expected a header, or the 12 numbers of a kline, got {len(header)} numbers")
@@ -294,4 +294,4 @@ def _is_number(kind: Any) -> bool:
 
 def _is_epoch(text: str) -> bool:
     """Whether a stamp is a count since 1970; eight digits are a date."""
-    return bool(re.match(_NUMBER, text)) and not re.match(_DATE, text)
+    return bool(re.match(NUMBER, text)) and not re.match(_DATE, text)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.arrays import Floats
 from data.clock import Stamps
 from data.errors import DataError, ParameterError, SourceError
-from data.history import Floats
 from data.option_quotes import OptionQuotes, read_chain
 from data.pricing import black76
 from data.sources.readers import Members

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data.arrays import Floats
 from data.calendars import nyse_holidays
 from data.clock import Clock
-from data.history import Floats, MarketHistory
+from data.history import MarketHistory
 
 Members = Callable[[str], bytes]  # the content of a file by its name inside the package, unpacked
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from data.arrays import Floats
 from data.clock import Clock, Stamps
 from data.errors import ParameterError
-from data.history import Floats, MarketHistory
+from data.history import MarketHistory
 from data.laws import unit_tail
 
 _SUBSTEPS = 24  # of a row's price path: what its high and low are taken from

@@ -335,3 +335,33 @@ def filter_windows(series: Floats, laws: Floats, backcasts: Floats, ahead: Float
             innovations[w, i] = e / math.sqrt(h)
             h = omega + alpha * e * e + beta * h
         ahead[w, 0], ahead[w, 1] = c + phi * series[w + count], math.sqrt(h)
+
+
+@compiled
+def baselines(series: Floats, window: int, decay: float, degrees: Floats, told: Floats) -> None:
+    """Fill what simpler laws say of each window, (W, 4): two log-likelihoods, a forecast and a share.
+
+    Around the least squares autoregression: the log-likelihoods of a constant variance and of an exponentially weighted
+    one, the st.dev. that the latter forecasts, and the share of the largest square in their sum. Innovations are normal
+    where `degrees` (W,) are NaN, else standardised t.
+    """
+    for w in range(len(told)):
+        x, nu = series[w : w + window], degrees[w]
+        c, phi, mean, h = begin(x)
+        student, each = not math.isnan(nu), -0.5 * _LOG_2PI
+        if student:
+            each = math.lgamma(0.5 * (nu + 1.0)) - math.lgamma(0.5 * nu) - 0.5 * math.log(math.pi * (nu - 2.0))
+        constant, moving, largest = 0.0, 0.0, 0.0
+        for i in range(1, window):
+            square = (x[i] - c - phi * x[i - 1]) ** 2
+            if student:
+                constant -= 0.5 * (nu + 1.0) * math.log1p(square / (mean * (nu - 2.0)))
+                moving -= 0.5 * (math.log(h) + (nu + 1.0) * math.log1p(square / (h * (nu - 2.0))))
+            else:
+                constant -= 0.5 * square / mean
+                moving -= 0.5 * (math.log(h) + square / h)
+            largest = max(largest, square)
+            h = decay * h + (1.0 - decay) * square
+        rows = window - 1
+        told[w, 0], told[w, 1] = constant + rows * (each - 0.5 * math.log(mean)), moving + rows * each
+        told[w, 2], told[w, 3] = math.sqrt(h), largest / (rows * mean)

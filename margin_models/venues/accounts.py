@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data import Book, Floats, MarketState, ParameterError
+from data.arrays import Places
 from data.valuation import notionals
 from margin_models.base import Requirement
-
-Places = NDArray[np.intp]
 
 _ROUNDING = 1e-12
 

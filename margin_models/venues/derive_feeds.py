@@ -7,13 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import DataError, Floats
+from data.arrays import Bools, Places
 from margin_models.venues.checks import finite, not_negative, positive
 
 YEAR_SECONDS = 365 * 86_400
 AVERAGING_SECONDS = 1_800
-
-Bools = NDArray[np.bool_]
-Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +148,38 @@ class Options:
         each = [needed[..., self.expiry == e].min(axis=-1, initial=1.0) for e in range(len(expiries))]
         volatility = np.stack(each, axis=-1) if each else np.ones((*quantity.shape[:-1], 0))
         return np.minimum(np.minimum(volatility, expiries.confidence), np.asarray(market)[..., None])
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """What the feeds that a portfolio margin needs say of one underlying: prices in USD, confidences 0 to 1.
+
+    The feed of the perpetual is only asked where one is held. `stable_price` is that of the coin that cash is held in.
+    """
+
+    spot: float
+    spot_confidence: float
+    stable_price: float
+    perpetual_price: float
+    perpetual_confidence: float
+    expiries: Expiries
+    options: Options
+
+    def __post_init__(self) -> None:
+        positive("stable price", self.stable_price)
+        prices, sure = (self.spot, self.perpetual_price), (self.spot_confidence, self.perpetual_confidence)
+        refuse_bad_feeds(prices, sure, self.expiries, self.options)
+
+
+def refuse_bad_feeds(
+    prices: tuple[float, float], confidences: tuple[float, float], expiries: Expiries, options: Options
+) -> None:
+    """DataError for prices or confidences (spot, perpetual) that cannot be, or an option whose expiry has no feed."""
+    positive("spot", prices[0])
+    not_negative("perpetual price", prices[1])
+    confident("confidence", np.array(confidences))
+    if len(options) and options.expiry.max() >= len(expiries):
+        raise DataError(f"an option's expiry must be one of {len(expiries)}, got {options.expiry.max()}")
 
 
 def by_expiry(quantity: Floats, unit: Floats, expiry: Places, count: int) -> Floats:

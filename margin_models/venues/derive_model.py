@@ -15,6 +15,7 @@ from margin_models.base import MarginModel, Requirement
 from margin_models.venues import derive_pmrm, derive_pmrm2, derive_pmrm2_rules, derive_srm, derive_srm_rules
 from margin_models.venues.accounts import requirement, worst_of
 from margin_models.venues.checks import parameter
+from margin_models.venues.derive_feeds import Market
 from margin_models.venues.derive_market import CurrencyBook, currency_books
 from margin_models.venues.derive_scan import ScanMargin
 from margin_models.venues.provenance import Provenance
@@ -90,7 +91,9 @@ class DerivePmrm2Margin(MarginModel):
             np.array([self.initial_haircut]),
             np.ones(1, dtype=bool),
         )
-        market = derive_pmrm2.Market(held.spot, 1.0, 1.0, held.spot, 1.0, held.expiries, held.options, collateral)
+        market = derive_pmrm2.CollateralMarket(
+            held.spot, 1.0, 1.0, held.spot, 1.0, held.expiries, held.options, collateral
+        )
         none = np.zeros_like(held.base)
         owned = derive_pmrm2.Holdings(none, held.quantity, held.perpetual, none, held.base[:, None])
         return derive_pmrm2.margins(owned, market, self.rules.get(name, self.rules["other"]))
@@ -121,7 +124,7 @@ class DerivePmrmMargin(MarginModel):
         return _asked(past, book, scans)
 
     def _scan(self, name: str, held: CurrencyBook) -> ScanMargin:
-        market = derive_pmrm.Market(held.spot, 1.0, 1.0, held.spot, 1.0, held.expiries, held.options)
+        market = Market(held.spot, 1.0, 1.0, held.spot, 1.0, held.expiries, held.options)
         none = np.zeros_like(held.base)
         owned = derive_pmrm.Holdings(none, held.quantity, held.perpetual, none, held.base)
         return derive_pmrm.margins(owned, market, self.rules.get(name, self.rules["other"]))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data import DataError, Floats
-from margin_models.venues.checks import finite, named, not_negative, parameter, positive
-from margin_models.venues.derive_feeds import Expiries, Options, by_expiry, confident
+from margin_models.venues.checks import finite, named, not_negative, parameter
+from margin_models.venues.derive_feeds import Expiries, Market, Options, by_expiry
 from margin_models.venues.derive_scan import (
     BasisRules,
     ScanMargin,
@@ -102,30 +102,6 @@ FORMULAS: Mapping[str, Provenance] = {
     **dict.fromkeys(("unit_values", "static_discount", "margins", "rules"), _VECTORS),
     "grid": _SCRIPT,
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Market:
-    """What the venue's feeds say of one underlying: prices in USD, confidences 0 to 1.
-
-    The feed of the perpetual is only asked where one is held. `stable_price` is that of the coin that cash is held in.
-    """
-
-    spot: float
-    spot_confidence: float
-    stable_price: float
-    perpetual_price: float
-    perpetual_confidence: float
-    expiries: Expiries
-    options: Options
-
-    def __post_init__(self) -> None:
-        for name in ("spot", "stable_price"):
-            positive(name.replace("_", " "), getattr(self, name))
-        not_negative("perpetual price", self.perpetual_price)
-        confident("confidence", np.array([self.spot_confidence, self.perpetual_confidence]))
-        if len(self.options) and self.options.expiry.max() >= len(self.expiries):
-            raise DataError(f"an option's expiry must be one of {len(self.expiries)}, got {self.options.expiry.max()}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import DataError, Floats
-from margin_models.venues.checks import finite, not_negative, positive
-from margin_models.venues.derive_feeds import Expiries, Options, by_expiry, confident
+from margin_models.venues.checks import finite, not_negative
+from margin_models.venues.derive_feeds import Expiries, Market, Options, by_expiry, confident
 from margin_models.venues.derive_pmrm2_rules import PortfolioRules, SkewRules
 from margin_models.venues.derive_scan import (
     ScanMargin,
@@ -63,28 +63,10 @@ NO_COLLATERAL = Collaterals(_NONE, _NONE, _NONE, _NONE, np.zeros(0, dtype=np.boo
 
 
 @dataclass(frozen=True, eq=False)
-class Market:
-    """What the venue's feeds say of one underlying: prices in USD, confidences 0 to 1.
+class CollateralMarket(Market):
+    """What the feeds of a portfolio margin say, and those of what counts as collateral."""
 
-    The feed of the perpetual is only asked where one is held. `stable_price` is that of the coin that cash is held in.
-    """
-
-    spot: float
-    spot_confidence: float
-    stable_price: float
-    perpetual_price: float
-    perpetual_confidence: float
-    expiries: Expiries
-    options: Options
     collaterals: Collaterals = NO_COLLATERAL
-
-    def __post_init__(self) -> None:
-        for name in ("spot", "stable_price"):
-            positive(name.replace("_", " "), getattr(self, name))
-        not_negative("perpetual price", self.perpetual_price)
-        confident("confidence", np.array([self.spot_confidence, self.perpetual_confidence]))
-        if len(self.options) and self.options.expiry.max() >= len(self.expiries):
-            raise DataError(f"an option's expiry must be one of {len(self.expiries)}, got {self.options.expiry.max()}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +155,9 @@ def static_discounts(expiries: Expiries, rules: PortfolioRules) -> tuple[Floats,
     return held, np.minimum(owed, 1.0 / expiries.discount)
 
 
-def margins(holdings: Holdings, market: Market, rules: PortfolioRules, units: UnitValues | None = None) -> ScanMargin:
+def margins(
+    holdings: Holdings, market: CollateralMarket, rules: PortfolioRules, units: UnitValues | None = None
+) -> ScanMargin:
     """Net initial and maintenance margin of each account, (...), and their parts; >= 0 is healthy.
 
     Initial: worst P&L (initial + max(peg threshold - stable price, 0) peg factor) - both contingencies + value; the
@@ -213,14 +197,16 @@ def margins(holdings: Holdings, market: Market, rules: PortfolioRules, units: Un
     )
 
 
-def _fits(holdings: Holdings, market: Market) -> None:
+def _fits(holdings: Holdings, market: CollateralMarket) -> None:
     needed = (len(market.options), len(market.collaterals))
     given = (np.shape(holdings.options)[-1], np.shape(holdings.collaterals)[-1])
     if given != needed:
         raise DataError(f"holdings must be of {needed[0]} options and {needed[1]} collaterals, got {given}")
 
 
-def _option_pnl(holdings: Holdings, market: Market, rules: PortfolioRules, units: UnitValues) -> tuple[Floats, Floats]:
+def _option_pnl(
+    holdings: Holdings, market: CollateralMarket, rules: PortfolioRules, units: UnitValues
+) -> tuple[Floats, Floats]:
     """Dampened P&L of all options, (..., S), and the value of each expiry now, (..., E)."""
     place, count = market.options.expiry, len(market.expiries)
     now = by_expiry(holdings.options, units.now[:, None], place, count)
@@ -233,7 +219,7 @@ def _option_pnl(holdings: Holdings, market: Market, rules: PortfolioRules, units
     return total * _dampening(rules), now[..., 0]
 
 
-def _linear_pnl(holdings: Holdings, market: Market, rules: PortfolioRules, collateral: Floats) -> Floats:
+def _linear_pnl(holdings: Holdings, market: CollateralMarket, rules: PortfolioRules, collateral: Floats) -> Floats:
     """Dampened P&L of the perpetual and of the collateral that moves with spot, (..., S)."""
     move = np.array([scenario.spot for scenario in rules.scenarios]) - 1.0
     exposed = np.asarray(holdings.perpetual) * market.perpetual_price
@@ -241,14 +227,16 @@ def _linear_pnl(holdings: Holdings, market: Market, rules: PortfolioRules, colla
     return np.asarray(exposed)[..., None] * move * _dampening(rules)
 
 
-def _basis(holdings: Holdings, market: Market, rules: PortfolioRules, units: UnitValues, now: Floats) -> Floats:
+def _basis(
+    holdings: Holdings, market: CollateralMarket, rules: PortfolioRules, units: UnitValues, now: Floats
+) -> Floats:
     both = np.stack([units.basis_up, units.basis_down], axis=1)
     moved = by_expiry(holdings.options, both, market.options.expiry, len(market.expiries))
     return rules.basis.contingency(now, moved[..., 0], moved[..., 1], market.expiries)
 
 
 def _contingencies(
-    holdings: Holdings, market: Market, rules: PortfolioRules, collateral: Floats
+    holdings: Holdings, market: CollateralMarket, rules: PortfolioRules, collateral: Floats
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """What is charged in both margins, and what the initial margin is charged besides, (...) each."""
     charged, assets = rules.contingency, market.collaterals
@@ -268,7 +256,7 @@ def _contingencies(
     return always, initially
 
 
-def _confidence(holdings: Holdings, market: Market, rules: PortfolioRules, collateral: Floats) -> Floats:
+def _confidence(holdings: Holdings, market: CollateralMarket, rules: PortfolioRules, collateral: Floats) -> Floats:
     """The charge for feeds that are not sure, (...): each asset by its own feeds and spot's; the perpetual's counts
     for the perpetual and the options of who holds one.
     """

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from data import DataError, Floats
 from data.pricing import black76
 from margin_models.venues.checks import finite, not_negative, positive
-from margin_models.venues.derive_feeds import Expiries, Options, confident
+from margin_models.venues.derive_feeds import Expiries, Options, refuse_bad_feeds
 from margin_models.venues.derive_scan import confidence_share
 from margin_models.venues.derive_srm_rules import ConfidenceRules, OptionRules, StandardRules
 from margin_models.venues.margins import Margins
@@ -38,11 +38,8 @@ class Market:
     options: Options
 
     def __post_init__(self) -> None:
-        positive("spot", self.spot)
-        not_negative("perpetual price", self.perpetual_price)
-        confident("confidence", np.array([self.spot_confidence, self.perpetual_confidence]))
-        if len(self.options) and self.options.expiry.max() >= len(self.expiries):
-            raise DataError(f"an option's expiry must be one of {len(self.expiries)}, got {self.options.expiry.max()}")
+        prices, sure = (self.spot, self.perpetual_price), (self.spot_confidence, self.perpetual_confidence)
+        refuse_bad_feeds(prices, sure, self.expiries, self.options)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,45 +1,26 @@
 """How volatile is the next horizon, if a boosted ensemble corrects EWMA from what the market did lately?"""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data import Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from data.clock import Stamps
 from margin_models.base import VolatilityForecaster
-from margin_models.kernels.recursions import horizon_means, peers_mean, weighted_means
+from margin_models.volatility.predictors import LOOKBACK, Known, complete, known_at, over
+from margin_models.volatility.remembered import panels_of, remembered
 
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-LOOKBACK = 44  # horizons: the longest window of any predictor
-EWMA_DECAY = 0.94  # a horizon
+__all__ = ["LEAST_ROWS", "LOOKBACK", "BoostedVolatility"]
+
 LEAST_ROWS = 50  # a fold, beyond the horizon that separates it from what it is trained on
 LEAST_LEAF = 20  # horizons of one asset; rows of overlapping horizons are not independent
 PRIOR = 100  # horizons: every leaf and scale starts as if so many had shown EWMA to be right
 EXTREME = 100.0  # squared returns beyond this multiple of their forecast (10 standard deviations) count as this
-
-Panels = tuple[NDArray[np.int64] | None, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _Known:
-    """What is known at R rows: variance of one row by EWMA and over the last horizon (R, A), predictors (R, A, F)."""
-
-    ewma: Floats
-    realised: Floats
-    predictors: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class _Memo:
-    """Forecasts (R, A), and copies of the stamps (R,) and panels (R, ...) that they came from."""
-
-    time: Stamps
-    panels: Panels
-    forecasts: Floats
 
 
 class BoostedVolatility(VolatilityForecaster):
@@ -49,6 +30,8 @@ class BoostedVolatility(VolatilityForecaster):
     which is QLIKE and so is consistent for the mean under a noisy proxy (Patton, 2011). Predictors are realised
     variance over 1, 5, 22 and 44 horizons, ranges (Parkinson, 1980) where there are highs and lows, signed returns,
     volume against its own past where there is any, and what the other assets did; all relative to the asset's own EWMA.
+    The history's features join them, each relative to its own mean and deviation over the lookback: its value now and,
+    where a horizon spans several rows, its mean over one; what is unknown stays so, as LightGBM has branches for it.
     Every window has a fixed length: a forecast depends on its row and the 44 horizons before it alone.
 
     Forecasts within the window of the fit are out-of-fold: its rows are split into blocks in time, a block is forecast
@@ -61,9 +44,11 @@ class BoostedVolatility(VolatilityForecaster):
     trees, leaves, learning_rate : size of the ensemble.
     folds : blocks in time.
     seed : LightGBM's.
+    features : names of the history's features to use; None takes all it has, () none.
 
     Attributes
     ----------
+    features_ : names of the features used; what is forecast later must have them too.
     starts_ : (folds,) datetime64, the instants from which each booster speaks, the last one the fit's last row.
     boosters_ : (folds,) the boosters, None where there was nothing to learn from.
     scale_, ewma_scale_ : what the variances are multiplied by.
@@ -71,19 +56,28 @@ class BoostedVolatility(VolatilityForecaster):
     Raises
     ------
     ParameterError
-        If the ensemble has no tree, no split, no step or fewer than two folds.
+        If the ensemble has no tree, no split, no step or fewer than two folds, or a feature is named that the history
+        does not have, or twice.
     HistoryError
-        If the window has fewer than 45 horizons plus `folds` times (a horizon plus 50 rows).
+        If the window has fewer than 45 horizons plus `folds` times (a horizon plus 50 rows), or a history to forecast
+        on lacks a feature that was learned from.
     """
 
     def __init__(
-        self, trees: int = 60, leaves: int = 8, learning_rate: float = 0.05, folds: int = 4, seed: int = 0
+        self,
+        trees: int = 60,
+        leaves: int = 8,
+        learning_rate: float = 0.05,
+        folds: int = 4,
+        seed: int = 0,
+        features: Sequence[str] | None = None,
     ) -> None:
         self.trees = trees
         self.leaves = leaves
         self.learning_rate = learning_rate
         self.folds = folds
         self.seed = seed
+        self.features = features
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
         """Train one booster a block, and one on all of `past`."""
@@ -91,9 +85,10 @@ class BoostedVolatility(VolatilityForecaster):
         super().fit(past, coverage)
         self._steps, self._row = past.steps(coverage), replace(coverage, horizon=past.clock.step)
         self._refuse_short(past)
+        self.features_ = self._chosen(past)
         first = LOOKBACK * self._steps
-        known = _known(past, self._row, self._steps)
-        target = _over(known.realised[self._steps :], known.ewma[: -self._steps])
+        known = known_at(past, self._row, self._steps, self.features_)
+        target = over(known.realised[self._steps :], known.ewma[: -self._steps])
         rows = len(known.ewma)
         starts = np.append(rows * np.arange(1, self.folds) // self.folds, rows - 1)
         self.starts_ = past.time[first + starts]
@@ -102,7 +97,7 @@ class BoostedVolatility(VolatilityForecaster):
         self._calibrate(known, corrections, past.returns(coverage)[first:])
         forecasts = np.full(past.spot.shape, np.nan)
         forecasts[first:] = self._combine(known, corrections)
-        self._memo = _Memo(past.time.copy(), _copies(_panels(past)), forecasts)
+        self._memo = remembered(past.time, panels_of(past, self.features_), forecasts)
         return self
 
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
@@ -111,13 +106,13 @@ class BoostedVolatility(VolatilityForecaster):
         NaN at rows with less than 44 horizons before them, and where half of the EWMA's weight is on holes.
         """
         recent = past.last(count + LOOKBACK * self._steps)
-        panels = _panels(recent)
+        panels = panels_of(recent, self.features_)
         known = np.full(recent.spot.shape, np.nan)
-        start, stop = self._recall(recent.time, panels, known)
+        start, stop = self._memo.recall(recent.time, panels, LOOKBACK * self._steps, known)
         for begin, end in ((LOOKBACK * self._steps, start), (stop, len(recent))):
             if begin < end:
                 known[begin:end] = self._forecast_rows(recent, begin, end)
-        self._memo = _Memo(recent.time.copy(), _copies(panels), known)
+        self._memo = remembered(recent.time, panels, known)
         forecasts = np.full((count, len(past.underlyings)), np.nan)
         forecasts[-len(known) :] = known[-count:]
         return forecasts
@@ -133,6 +128,17 @@ class BoostedVolatility(VolatilityForecaster):
                 got = f"got {getattr(self, name)}. Typical values: {typical}."
                 raise ParameterError(f"BoostedVolatility.{name} must be {expected}, {got}")
 
+    def _chosen(self, past: MarketHistory) -> tuple[str, ...]:
+        """The names of the features to learn from; ParameterError for one that the history lacks, or told twice."""
+        if self.features is None:
+            return past.feature_names
+        names = tuple(self.features)
+        # One name alone would pass for a sequence of its letters.
+        if isinstance(self.features, str) or len(set(names)) < len(names) or not set(names) <= {*past.feature_names}:
+            expected = f"None or differing names among {past.feature_names}"
+            raise ParameterError(f"BoostedVolatility.features must be {expected}, got {self.features!r}")
+        return names
+
     def _refuse_short(self, past: MarketHistory) -> None:
         needed = (LOOKBACK + 1) * self._steps + self.folds * (self._steps + LEAST_ROWS)
         if len(past) < needed:
@@ -143,7 +149,7 @@ class BoostedVolatility(VolatilityForecaster):
         """A booster from the rows that have a target (R, A); None where they are too few for one split."""
         import lightgbm
 
-        useful = np.isfinite(target) & _complete(predictors[: len(target)])
+        useful = np.isfinite(target) & complete(predictors[: len(target)])
         goal = np.minimum(target[useful], EXTREME)
         if len(goal) < 2 * LEAST_LEAF * self._steps or not goal.any():
             return None
@@ -165,83 +171,33 @@ class BoostedVolatility(VolatilityForecaster):
         data = lightgbm.Dataset(predictors[: len(target)][useful], goal, params=settings)
         return lightgbm.train(settings, data, num_boost_round=self.trees)
 
-    def _corrections(self, known: _Known, time: Stamps) -> Floats:
+    def _corrections(self, known: Known, time: Stamps) -> Floats:
         """What the booster of each row's time multiplies EWMA by, (R, A); NaN where EWMA speaks for itself."""
         corrections = np.full(known.ewma.shape, np.nan)
         speaker = np.searchsorted(self.starts_, time, side="right") - 1
-        complete = _complete(known.predictors)
+        whole = complete(known.predictors)
         for i, booster in enumerate(self.boosters_):
-            chosen = complete & (speaker == i)[:, None]
+            chosen = whole & (speaker == i)[:, None]
             if booster is not None and chosen.any():
                 corrections[chosen] = booster.predict(known.predictors[chosen], num_threads=1)
         return corrections
 
-    def _calibrate(self, known: _Known, corrections: Floats, returns: Floats) -> None:
+    def _calibrate(self, known: Known, corrections: Floats, returns: Floats) -> None:
         """Scale both kinds of forecast to the squared returns over the horizon, (R - h, A), that followed them."""
-        plain = _over(returns**2, self._steps * known.ewma[: len(returns)])
+        plain = over(returns**2, self._steps * known.ewma[: len(returns)])
         self.scale_ = _shrunk_mean(plain / corrections[: len(returns)], self._steps)
         self.ewma_scale_ = _shrunk_mean(plain, self._steps)
 
-    def _combine(self, known: _Known, corrections: Floats) -> Floats:
+    def _combine(self, known: Known, corrections: Floats) -> Floats:
         factor = np.where(np.isnan(corrections), self.ewma_scale_, self.scale_ * corrections)
         combined: Floats = np.sqrt(self._steps * known.ewma * factor)
         return combined
 
     def _forecast_rows(self, past: MarketHistory, start: int, stop: int) -> Floats:
         """Forecasts at rows [start, stop), (stop - start, A), whatever was forecast before."""
-        known = _known(past.rows(start - LOOKBACK * self._steps, stop), self._row, self._steps)
+        lookback = past.rows(start - LOOKBACK * self._steps, stop)
+        known = known_at(lookback, self._row, self._steps, self.features_)
         return self._combine(known, self._corrections(known, past.time[start:stop]))
-
-    def _recall(self, time: Stamps, panels: Panels, known: Floats) -> tuple[int, int]:
-        """Write into `known` (R, A) the forecasts made before that still hold; the rows [start, stop) they are for.
-
-        One holds only if every panel of its row and of the lookback before is bitwise the same: another history with
-        the same stamps, or one changed in place, gets its own.
-        """
-        memo, lookback = self._memo, LOOKBACK * self._steps
-        here, there = int(np.searchsorted(time, memo.time[0])), int(np.searchsorted(memo.time, time[0]))
-        size = min(len(time) - here, len(memo.time) - there)
-        if size <= lookback or not _same(panels, memo.panels, slice(here, here + size), slice(there, there + size)):
-            return lookback, lookback
-        known[here + lookback : here + size] = memo.forecasts[there + lookback : there + size]
-        return here + lookback, here + size
-
-
-def _known(past: MarketHistory, row: Coverage, steps: int) -> _Known:
-    """What is known at every row of `past` that has a lookback before it."""
-    rows = len(past) - LOOKBACK * steps
-    returns = np.ascontiguousarray(past.returns(row))
-
-    def horizons(values: Floats) -> Floats:
-        return horizon_means(values, steps, LOOKBACK, rows)
-
-    def mean(means: Floats, count: int, decay: float = 1.0) -> Floats:
-        weights = np.power(decay, np.arange(count, dtype=np.float64))
-        return weighted_means(means, weights, steps, rows)
-
-    squares, moves = horizons(returns**2), horizons(returns)
-    ewma = mean(squares, LOOKBACK, EWMA_DECAY)
-    columns = [_over(mean(squares, count), ewma) for count in (LOOKBACK, 1, 5, 22)]
-    columns += [_over(mean(moves, count), np.sqrt(ewma / (count * steps))) for count in (1, 5)]
-    columns += [peers_mean(columns[i]) for i in (1, 2, 4)]
-    absent = np.full(past.spot.shape, np.nan)
-    high, low, volume = (absent if panel is None else panel for panel in (past.high, past.low, past.volume))
-    ranges = horizons(np.log(_over(high, low)[1:]) ** 2 / (4.0 * np.log(2.0)))  # Parkinson (1980)
-    columns += [_over(mean(ranges, count), ewma) for count in (1, 5)]
-    traded = horizons(volume[1:].copy())  # a read-only array would be compiled for once more
-    columns.append(_over(mean(traded, 1), mean(traded, 22)))
-    return _Known(ewma, squares[-rows:], np.stack(columns, axis=2))
-
-
-def _over(above: Floats, below: Floats) -> Floats:
-    """Quotient, NaN where there is nothing to divide by."""
-    quotient: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0.0)
-    return quotient
-
-
-def _complete(predictors: Floats) -> NDArray[np.bool_]:
-    """Whether the longest window has enough returns, (R, A)."""
-    return np.isfinite(predictors[..., 0])
 
 
 def _shrunk_mean(ratios: Floats, steps: int) -> float:
@@ -251,22 +207,3 @@ def _shrunk_mean(ratios: Floats, steps: int) -> float:
         return 1.0
     horizons = np.isfinite(ratios).any(axis=1).sum() / steps
     return float((PRIOR + horizons * np.minimum(finite, EXTREME).mean()) / (PRIOR + horizons))
-
-
-def _panels(past: MarketHistory) -> Panels:
-    """Everything that forecasts depend on, as integers: a NaN equals itself."""
-    rates = None if past.numeraire == "USD" else past.rates(np.arange(len(past)))
-    panels = (past.time, past.spot, past.high, past.low, past.volume, rates)
-    return tuple(None if panel is None else panel.view(np.int64) for panel in panels)
-
-
-def _copies(panels: Panels) -> Panels:
-    return tuple(None if panel is None else panel.copy() for panel in panels)
-
-
-def _same(panels: Panels, others: Panels, rows: slice, other_rows: slice) -> bool:
-    """Whether these rows of all panels are bitwise the same."""
-    return all(
-        panel is other if panel is None or other is None else np.array_equal(panel[rows], other[other_rows])
-        for panel, other in zip(panels, others, strict=True)
-    )

@@ -26,9 +26,11 @@ class EwmaVolatility(VolatilityForecaster):
         self.half_life = half_life
 
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
-        """(count, A); NaN until one half-life of returns is known. ParameterError if the half-life is not positive."""
-        if not self.half_life > 0:
-            raise ParameterError(f"half_life must be > 0, got {self.half_life}. Typical values: 5-60 horizons.")
+        """(count, A); NaN until one half-life of returns is known. ParameterError unless that is > 0 and finite."""
+        if not 0 < self.half_life < math.inf:
+            raise ParameterError(
+                f"half_life must be > 0 and finite, got {self.half_life}. Typical values: 5-60 horizons."
+            )
         steps = past.steps(self.coverage_)
         rows = math.ceil(self.half_life * steps)
         recent = past.last(count + (_BURN + 1) * rows + steps)
