@@ -1,0 +1,190 @@
+"""What do plain lines of figures between commas say, read in one pass over their bytes?
+
+Plain means: digits with a sign, a point and an exponent where need be, and numbers that a float holds after one
+exactly rounded step (below 2**53, scaled by at most 10**22: Clinger 1990). At anything else the reader stops, and the
+caller reads the block by other means; what it does read is what they would read, bit for bit.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.compiled import compiled
+
+Ints = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+Place = np.uintp  # unsigned, or every look at a byte would ask whether it counts from the end
+
+SKIPPED, FIGURE, COUNT, WORD = 0, 1, 2, 3  # what becomes of a column
+DISTINCT = 64  # words that a column may have
+NOT_PLAIN = -1
+
+_ONE, _NOWHERE = Place(1), Place(0)
+_COMMA, _LINE_END, _RETURN, _QUOTE = 44, 10, 13, 34
+_POINT, _MINUS, _ZERO, _SMALL_E, _BIG_E = 46, 45, 48, 101, 69
+_EXACT = 2**53
+_DIGITS = Place(18)
+_NINE = np.uint64(9)
+_POWER = 22
+_TENS = np.array([10.0**power for power in range(_POWER + 1)])
+_TOO_MANY = -2
+
+
+@compiled(nogil=True)
+def read_lines(
+    data: Bytes,
+    kinds: Ints,
+    slots: Ints,
+    figures: NDArray[np.float64],
+    counts: Ints,
+    words: NDArray[np.int32],
+    said: Ints,
+) -> int:
+    """Lines into columns; how many there are, or NOT_PLAIN where one is not plain.
+
+    Parameters
+    ----------
+    data : (B,) whole lines, the last with its end.
+    kinds, slots : (C,) what becomes of each cell of a line, and in which row of its output it goes.
+    figures : (F, R) to be filled, NaN where blank.
+    counts : (W, R) to be filled, -1 where blank.
+    words : (K, R) to be filled with the number of the word among those its column has said, -1 where blank.
+    said : (K, DISTINCT, 2) to be filled with where each word starts and ends.
+    """
+    known = np.zeros(len(said), np.int64)
+    at, row, size, last = _NOWHERE, Place(0), Place(len(data)), len(kinds) - 1
+    while at < size:
+        for column in range(last + 1):
+            kind, slot = kinds[Place(column)], Place(slots[Place(column)])
+            if kind == FIGURE:
+                figures[slot, row], at = _figure(data, at)
+            elif kind == COUNT:
+                counts[slot, row], at = _count(data, at)
+            elif kind == SKIPPED:
+                at = _cell_end(data, at)
+            else:
+                start = at
+                at = _cell_end(data, at)
+                before = words[slot, row - _ONE] if row else -1
+                words[slot, row] = number = _word(data, start, at, said[slot], known, slot, before)
+                if number == _TOO_MANY:
+                    return NOT_PLAIN
+            if at == _NOWHERE:
+                return NOT_PLAIN
+            if column == last and data[at] == _RETURN:
+                at += _ONE
+            if data[at] != (_COMMA if column < last else _LINE_END):
+                return NOT_PLAIN
+            at += _ONE
+        row += _ONE
+    return int(row)
+
+
+@compiled(nogil=True)
+def line_count(data: Bytes) -> int:
+    """How many line ends there are."""
+    count = 0
+    for byte in data:
+        count += byte == _LINE_END
+    return count
+
+
+@compiled(nogil=True, forceinline=True)
+def _cell_end(data: Bytes, at: Place) -> Place:
+    """Where a cell ends; nowhere where it is quoted."""
+    while True:
+        while data[at] > _COMMA:  # digits, points and letters are
+            at += _ONE
+        byte = data[at]
+        if byte in (_COMMA, _LINE_END) or (byte == _RETURN and data[at + _ONE] == _LINE_END):
+            return at
+        if byte == _QUOTE:
+            return _NOWHERE
+        at += _ONE
+
+
+@compiled(nogil=True, forceinline=True)
+def _digits(data: Bytes, at: Place, value: np.int64) -> tuple[np.int64, Place]:
+    """A number that goes on with the digits from here, and where they end; wrong beyond 18 of them."""
+    digit = np.int64(data[at]) - _ZERO
+    while np.uint64(digit) <= _NINE:  # below 0 it is huge: one look instead of two, and a third less time
+        value = 10 * value + digit
+        at += _ONE
+        digit = np.int64(data[at]) - _ZERO
+    return value, at
+
+
+@compiled(nogil=True, forceinline=True)
+def _count(data: Bytes, at: Place) -> tuple[np.int64, Place]:
+    """A whole number, -1 where blank, and where it ends; nowhere where it is none."""
+    start = at
+    negative = data[at] == _MINUS
+    if negative:
+        at += _ONE
+    first = at
+    value, at = _digits(data, at, np.int64(0))
+    if at == start:
+        return np.int64(-1), at
+    if at == first or at - first > _DIGITS:
+        return value, _NOWHERE
+    return (-value if negative else value), at
+
+
+@compiled(nogil=True, forceinline=True)
+def _figure(data: Bytes, at: Place) -> tuple[float, Place]:
+    """A float, NaN where blank, and where it ends; nowhere where it is none, or none that one step rounds exactly."""
+    start = at
+    negative = data[at] == _MINUS
+    if negative:
+        at += _ONE
+    first, power = at, np.int64(0)
+    value, at = _digits(data, at, np.int64(0))
+    digits = at - first
+    if data[at] == _POINT:
+        point = at + _ONE
+        value, at = _digits(data, point, value)
+        digits += at - point
+        power = -np.int64(at - point)
+    if at == start:
+        return np.nan, at
+    if digits == _NOWHERE or digits > _DIGITS or value > _EXACT:
+        return np.nan, _NOWHERE
+    if data[at] == _SMALL_E or data[at] == _BIG_E:
+        before = at + _ONE
+        exponent, at = _count(data, before)
+        if at == before:
+            return np.nan, _NOWHERE
+        power += exponent
+    if at == _NOWHERE or power < -_POWER or power > _POWER:
+        return np.nan, _NOWHERE
+    figure = value / _TENS[Place(-power)] if power < 0 else value * _TENS[Place(power)]
+    return (-figure if negative else figure), at
+
+
+@compiled(nogil=True, forceinline=True)
+def _word(data: Bytes, start: Place, end: Place, said: Ints, known: Ints, slot: Place, before: int) -> int:
+    """The number of a word among those said, the one before first; _TOO_MANY where there are more than DISTINCT."""
+    if start >= end:
+        return -1
+    if before >= 0 and _same(data, start, end, said[Place(before)]):
+        return before
+    for number in range(known[slot]):
+        if _same(data, start, end, said[Place(number)]):
+            return number
+    if known[slot] == DISTINCT:
+        return _TOO_MANY
+    said[known[slot], 0], said[known[slot], 1] = start, end
+    known[slot] += 1
+    return int(known[slot]) - 1
+
+
+@compiled(nogil=True, forceinline=True)
+def _same(data: Bytes, start: Place, end: Place, word: Ints) -> bool:
+    """Whether a cell holds the bytes of a word; the last one first."""
+    other, length = Place(word[0]), end - start
+    if length != Place(word[1]) - other:
+        return False
+    while length:
+        length -= _ONE
+        if data[start + length] != data[other + length]:
+            return False
+    return True

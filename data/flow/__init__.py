@@ -1,0 +1,1 @@
+"""What do trades and books say between two prices: bars, depth, and the flow of orders?"""

@@ -1,0 +1,350 @@
+"""How do files that a user brings become rows that a margin may rest on?
+
+Each file is verified, recognised, checked row by row and as a series, and what is accepted goes into the store; a file
+is taken whole or refused with the reason. Files of one symbol are read in the order of time, as one series.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.catalog import write_records
+from data.check_results import Ledger
+from data.checking import RecordChecker
+from data.errors import MarginlabError, SourceError
+from data.import_report import FileReport, ImportReport
+from data.quarantine import Quarantine
+from data.record_checks import Instant
+from data.records import BARS, Records
+from data.series_checks import interval
+from data.sources.owners import UNNAMED
+from data.sources.recognise import Recognised, recognise
+
+CHECKSUM = ".CHECKSUM"
+Series = tuple[str, str, str]  # kind, venue, symbol
+Write = Callable[..., Any]
+_PIECE = 1 << 22
+_DATED = re.compile(r"(?<=[A-Za-z-])(\d{4})-(\d{2})(?:-(\d{2}))?(?=\.|$)")
+
+
+@dataclass(frozen=True, eq=False)
+class _File:
+    """A file that was verified and recognised, and what its first rows are of.
+
+    `origin` tells apart what is no one series: other layouts, bars of other lengths, tables of nobody knows which venue
+    in other folders, and files that do not say of which symbol they are.
+    """
+
+    path: Path
+    known: Recognised
+    sha256: str
+    size: int
+    verified: bool
+    series: Series
+    origin: str
+    begins: Instant
+
+
+@dataclass
+class _Passage:
+    """One file's rows of one symbol on their way through the checks."""
+
+    file: _File
+    ledger: Ledger = field(default_factory=Ledger)
+    first: Instant | None = None
+    last: Instant | None = None
+    quarantine: str = ""
+
+
+def import_paths(
+    paths: Iterable[str | Path], store: Path, *, now: Instant | None = None, write: Write | None = None
+) -> ImportReport:
+    """Bring files, and all files of folders, into the store.
+
+    Parameters
+    ----------
+    store : accepted rows go to its `records/`, those set aside and the log of repairs to its `quarantine/`.
+    now : nothing has happened later; today's clock if None.
+    write : what keeps the accepted rows of a symbol, `write_records` of data/catalog.py if None.
+
+    Nothing is raised for what a file holds: the report says which were refused, and why.
+    """
+    return _brought(paths, write or write_records, store, now)
+
+
+def check_paths(paths: Iterable[str | Path], *, now: Instant | None = None) -> ImportReport:
+    """What an import of these files would find; nothing is kept."""
+    return _brought(paths, None, None, now)
+
+
+def _brought(paths: Iterable[str | Path], write: Write | None, store: Path | None, now: Instant | None) -> ImportReport:
+    reports: list[tuple[str, FileReport]] = []
+    waiting: dict[tuple[Series, str], list[_File]] = defaultdict(list)
+    seen: dict[str, str] = {}
+    listed = files_of(paths)
+    for path in listed:
+        try:
+            streams = _verified(path, seen)
+        except (MarginlabError, OSError) as error:
+            reports.append((str(path), FileReport(path.name, refused=str(error))))
+            continue
+        for file in streams:
+            waiting[file.series, file.origin].append(file)
+    done: set[tuple[Series, str]] = set()
+    while waiting:
+        series, origin = next(iter(waiting))
+        files = sorted(waiting.pop((series, origin)), key=lambda one: (np.isnat(one.begins), one.begins, one.path.name))
+        done |= {(series, file.sha256) for file in files}
+        told, others = _import_series(series, files, write, store, now)
+        reports += [(str(file.path), report) for file, report in zip(files, told, strict=True)]
+        for other, file in others:
+            if (other, file.sha256) not in done and file not in waiting[other, file.origin]:
+                waiting[other, file.origin].append(file)
+        waiting = defaultdict(list, {key: left for key, left in waiting.items() if left})
+    place = {str(path): at for at, path in enumerate(listed)}
+    return ImportReport([report for _, report in sorted(reports, key=lambda one: place[one[0]])])
+
+
+def files_of(paths: Iterable[str | Path]) -> list[Path]:
+    """Files in the order in which they were named; of a folder all that are in it and not hidden, without checksums."""
+    out: list[Path] = []
+    for path in map(Path, paths):
+        found = sorted(_within(path)) if path.is_dir() else [path]
+        out += [one for one in found if one.suffix != CHECKSUM]
+    return [*dict.fromkeys(out)]
+
+
+def _within(folder: Path) -> Iterator[Path]:
+    """Files below a folder that neither are hidden nor lie in a hidden folder."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
+
+
+def _verified(path: Path, seen: dict[str, str]) -> list[_File]:
+    """A file that can be read to its end, as every stream that is in it.
+
+    SourceError where its checksum differs, or no layout knows it.
+    """
+    known = recognise(path)
+    sha256 = _sha256(path)
+    verified = _checksum_holds(path, sha256)
+    if sha256 in seen:
+        raise SourceError(f"{path.name}: holds the very bytes of {seen[sha256]}")
+    _read_to_the_end(known)
+    made = [_stream(one, sha256, verified) for one in (known, *known.beside())]
+    seen[sha256] = path.name
+    return made
+
+
+def _stream(known: Recognised, sha256: str, verified: bool) -> _File:
+    """What one layout reads of a file; SourceError where that is nothing."""
+    path = known.raw.path
+    first = next(iter(known.records()), None)
+    if first is None:
+        raise SourceError(f"{path.name}: expected rows, got none")
+    time = first["time"][~np.isnat(first["time"])]
+    begins = time.min() if len(time) else Instant("NaT", "ns")
+    width = interval(first) if first.kind is BARS else None
+    place = path.resolve() if first.symbol == UNNAMED else path.resolve().parent if first.venue == UNNAMED else ""
+    origin = f"{known.layout.name} {width} {place}"
+    return _File(path, known, sha256, path.stat().st_size, verified, _series(first), origin, begins)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _checksum_holds(path: Path, sha256: str) -> bool:
+    """Whether there is a checksum beside the file; SourceError where it is of other bytes."""
+    beside = path.with_name(path.name + CHECKSUM)
+    if not beside.is_file():
+        return False
+    words = beside.read_bytes()[:200].decode("ascii", errors="replace").split()
+    told = words[0].lower() if words else "nothing"
+    if told != sha256:
+        raise SourceError(f"{path.name}: expected the sha256 that {beside.name} tells, {told}, got {sha256}")
+    return True
+
+
+def _read_to_the_end(known: Recognised) -> None:
+    """Unpack all of an archive, so that one which breaks off is refused before any of its rows are used."""
+    if known.raw.head.form not in ("parquet", "arrow"):
+        with known.raw.open() as stream:
+            while stream.read(_PIECE):
+                pass
+
+
+def _series(records: Records) -> Series:
+    return records.kind.name, records.venue, records.symbol
+
+
+def _import_series(
+    series: Series, files: Sequence[_File], write: Write | None, store: Path | None, now: Instant | None
+) -> tuple[list[FileReport], list[tuple[Series, _File]]]:
+    """Reports of the files as to one symbol, and the other symbols that were met in them."""
+    passages: list[_Passage] = []
+    others: dict[tuple[Series, str], _File] = {}
+    findings: list[dict[str, Any]] = []
+    try:
+        with ExitStack() as kept:  # what was set aside stays only if the rest of the series does
+            aside = _shelf(kept, store, series)
+            rows = kept.enter_context(
+                closing(_accepted(series, files, RecordChecker(now), passages, others, findings, aside))
+            )
+            name = _kept(rows, series, files, findings, write, store)
+            told = [_report(passage, series, name) for passage in passages]
+    except (MarginlabError, OSError) as error:
+        told = [replace(_identity(file, series), refused=str(error)) for file in files]
+    return told, [(other, file) for (other, _), file in others.items()]
+
+
+def _shelf(kept: ExitStack, store: Path | None, series: Series) -> Callable[[_File], Quarantine | None]:
+    """What opens the quarantine of a file, to be settled or dropped when `kept` ends; None where nothing is kept."""
+
+    def opened(file: _File) -> Quarantine | None:
+        return kept.enter_context(Quarantine(store / "quarantine", _name(file, series))) if store else None
+
+    return opened
+
+
+def _accepted(
+    series: Series,
+    files: Sequence[_File],
+    checker: RecordChecker,
+    passages: list[_Passage],
+    others: dict[tuple[Series, str], _File],
+    findings: list[dict[str, Any]],
+    shelf: Callable[[_File], Quarantine | None],
+) -> Generator[Records, None, None]:
+    """The accepted rows of all files; by the end `passages`, `others` and `findings` are filled."""
+    for file in files:
+        passage = _Passage(file)
+        passages.append(passage)
+        own = _own(file, series, others)
+        aside = shelf(file)
+        for checked in checker.check(own, passage.ledger, period_of(file.path.name)):
+            for check, away in checked.away:
+                if aside is not None:
+                    aside.add(check, away)
+                    passage.quarantine = f"quarantine/{aside.path.name}"
+            if len(checked.accepted):
+                if passage.ledger.accepted:
+                    _spanned(passage, checked.accepted)
+                yield checked.accepted
+        if aside is not None:
+            aside.end(passage.ledger.repairs)
+        findings += [{"file": file.path.name, **result.to_dict()} for result in passage.ledger.results()]
+
+
+def _own(file: _File, series: Series, others: dict[tuple[Series, str], _File]) -> Iterator[Records]:
+    """A file's rows of one symbol, the others' names noted."""
+    for records in file.known.records():
+        here = _series(records)
+        if here == series:
+            yield records
+        else:
+            others[here, file.sha256] = file
+
+
+def _spanned(passage: _Passage, records: Records) -> None:
+    passage.first = passage.first if passage.first is not None else records["time"].min()
+    passage.last = records["time"].max()
+
+
+def _kept(
+    rows: Iterator[Records],
+    series: Series,
+    files: Sequence[_File],
+    findings: list[dict[str, Any]],
+    write: Write | None,
+    store: Path | None,
+) -> str:
+    """The name of the record set; "" where nothing was accepted, or nothing is to be kept."""
+    first = next(rows, None)
+    if first is None:
+        return ""
+    if write is None:
+        for _ in rows:
+            pass
+        return ""
+    _, venue, symbol = series
+    made = write(
+        _chained(first, rows),
+        kind=first.kind,
+        venue=venue,
+        symbol=symbol,
+        sources=[_source(file) for file in files],
+        findings=findings,
+        store=store,
+    )
+    return str(getattr(made, "hash", made))
+
+
+def _chained(first: Records, others: Iterator[Records]) -> Iterator[Records]:
+    yield first
+    yield from others
+
+
+def _source(file: _File) -> Mapping[str, Any]:
+    told = {"file": file.path.name, "sha256": file.sha256, "size": file.size}
+    return {**told, "layout": file.known.layout.name, "checksum": file.verified}
+
+
+def _name(file: _File, series: Series) -> str:
+    """Of the quarantine's file: by what is in the source, whatever it and its symbol are called."""
+    return f"{file.sha256[:16]}-{hashlib.sha256(repr(series).encode()).hexdigest()[:8]}"
+
+
+def _identity(file: _File, series: Series) -> FileReport:
+    kind, venue, symbol = series
+    told = FileReport(file.path.name, file.sha256, file.known.layout.name, kind, venue, symbol)
+    return replace(told, verified=file.verified)
+
+
+def _report(passage: _Passage, series: Series, name: str) -> FileReport:
+    ledger = passage.ledger
+    results = tuple(ledger.results())
+    return replace(
+        _identity(passage.file, series),
+        rows=ledger.rows,
+        accepted=ledger.accepted,
+        repaired=sum(one.count for one in results if one.check.outcome == "repair"),
+        quarantined=ledger.quarantined,
+        first=_told(passage.first),
+        last=_told(passage.last),
+        results=results,
+        record_set=name if ledger.accepted else "",
+        quarantine=passage.quarantine,
+    )
+
+
+def _told(instant: Instant | None) -> str:
+    return "" if instant is None else str(instant)[:23]
+
+
+def period_of(file: str) -> tuple[Instant, Instant] | None:
+    """First instant and end of the day or month that a file's name ends in; None of other names.
+
+    >>> [str(end)[:10] for end in period_of("BTCUSDT-1h-2024-01.zip")]
+    ['2024-01-01', '2024-02-01']
+    >>> period_of("prices_2024.csv") is None
+    True
+    """
+    match = _DATED.search(file)
+    if match is None:
+        return None
+    told = "-".join(part for part in match.groups() if part)
+    try:
+        begin = np.datetime64(told)
+    except ValueError:
+        return None
+    return begin.astype("datetime64[ns]"), (begin + np.timedelta64(1)).astype("datetime64[ns]")
