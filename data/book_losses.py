@@ -36,21 +36,26 @@ class BookLosses:
 
     def marked(self, accepted: Records, away: Sequence[Records]) -> Records:
         """The accepted rows of a batch with the marks of those set aside among them, all in the order of the file."""
-        known = accepted if self._last is None else joined([self._last, accepted])
-        before = len(known) - len(accepted)
-        if not len(known) or not (away or self._owed):
-            self._last = known.where(slice(-1, None)) if len(known) else None
+        if len(accepted) and not (away or self._owed):
+            self._last = accepted.where(slice(-1, None))
             return accepted
-        struck = joined([known.where(slice(0, 0)), *away])
+        front = [self._last] if self._last is not None and {*self._last.columns} == {*accepted.columns} else []
+        known, before = joined([*front, accepted]), len(front)
+        owed, self._owed = self._owed, bool(away) and not len(known)
+        if not len(known):
+            self._owed |= owed
+            return accepted
+        self._last = known.where(slice(-1, None))
+        if not (away or owed):
+            return accepted
+        struck = _by_row(accepted, joined(away)) if away else known.where(slice(0, 0))
         place = _places(accepted, struck) + before  # in `known`, of the row after
         fits = self._fits(known, struck, place)
         lost = np.unique(place[~fits])
-        owed = before if self._owed and before < len(known) else None
-        after = np.unique([*lost[lost < len(known)], *([] if owed is None else [owed])]).astype(np.intp)
-        self._owed = bool((lost == len(known)).any()) or (self._owed and owed is None)
-        out = _laid(known, struck, place, fits, lost[lost > 0] - 1, after).where(slice(before, None))
-        self._last = known.where(slice(-1, None))
-        return out
+        self._owed = len(known) in lost or (owed and not len(accepted))
+        told = {before, *lost} if owed else {*lost}
+        after = np.array(sorted(told - {len(known)}), dtype=np.intp)
+        return _laid(known, struck, place, fits, lost[lost > 0] - 1, after).where(slice(before, None))
 
     def _fits(self, known: Records, struck: Records, place: Places) -> Bools:
         """Whether a row's instant lies between those around it, to a second; never where there is no row after."""
@@ -71,10 +76,20 @@ def joined(parts: Sequence[Records]) -> Records:
     return Records(parts[0].kind, parts[0].venue, parts[0].symbol, columns, row)
 
 
+def _by_row(accepted: Records, struck: Records) -> Records:
+    """Rows in the order of the file that the accepted ones have."""
+    return struck.where(np.argsort(_way(accepted) * struck.row, kind="stable"))
+
+
 def _places(accepted: Records, struck: Records) -> Places:
     """How many accepted rows come before each row set aside, by their numbers in the file."""
-    way = -1 if len(accepted) > 1 and accepted.row[0] > accepted.row[-1] else 1  # a file written newest first
+    way = _way(accepted)
     return np.searchsorted(way * accepted.row, way * struck.row, side="right")
+
+
+def _way(accepted: Records) -> int:
+    """-1 for rows of a file that was written newest first."""
+    return -1 if len(accepted) > 1 and accepted.row[0] > accepted.row[-1] else 1
 
 
 def _laid(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from data.arrays import Bools
+from data.book_losses import BookLosses, joined
 from data.check_results import Check, Ledger
 from data.errors import DataError
 from data.record_checks import Instant, Scope, row_rules
@@ -24,7 +25,8 @@ class Checked:
 
     Parameters
     ----------
-    accepted : rows that may go on, in the order of time, repairs made.
+    accepted : rows that may go on, in the order of time, repairs made; of a book, with the marks of data/book_losses.py
+        among them, which are not counted as accepted.
     away : rows set aside, by the check that struck them first.
     """
 
@@ -44,6 +46,7 @@ class RecordChecker:
         self._scope = Scope(np.datetime64("now", "ns") if now is None else now)
         self._numbers = np.empty(0, dtype=np.int64)
         self._tail: Records | None = None
+        self._losses = BookLosses(self._scope.now)
 
     def check(
         self, batches: Iterable[Records], ledger: Ledger, period: tuple[Instant, Instant] | None = None
@@ -76,7 +79,7 @@ class RecordChecker:
         away: list[tuple[Check, Records]] = []
         ledger.rows += len(records)
         records = self._believed(records, ledger, away)
-        records = records if held is None else _joined([held, records])
+        records = records if held is None else joined([held, records])
         records, aside = in_order(records, self._scope, ledger)
         records, held = (records, None) if last else _held_back(records)
         records, copies = once(records, self._numbers, ledger)
@@ -86,6 +89,8 @@ class RecordChecker:
         ledger.accepted += len(records)
         ledger.quarantined += sum(len(rows) for _, rows in away)
         self._remember(records)
+        if records.kind is BOOK:
+            records = self._losses.marked(records, [rows for _, rows in away])
         return Checked(records, tuple(away)), held
 
     def _believed(self, records: Records, ledger: Ledger, away: list[tuple[Check, Records]]) -> Records:
@@ -103,13 +108,13 @@ class RecordChecker:
                 records = records.where(~wrong)
         before = self._tail if self._tail is not None and {*self._tail.columns} == {*records.columns} else None
         known = 0 if before is None else len(before)
-        joined = records if before is None else _joined([before, records])
+        series = records if before is None else joined([before, records])
         for rule in SERIES_RULES:
-            if records.kind in rule.kinds and len(joined) > known:
-                struck = rule.strikes(joined)
+            if records.kind in rule.kinds and len(series) > known:
+                struck = rule.strikes(series)
                 struck[:known] = False
-                joined = _sift(joined, rule.check, struck, ledger, away)
-        return joined.where(slice(known, None))
+                series = _sift(series, rule.check, struck, ledger, away)
+        return series.where(slice(known, None))
 
     def _remember(self, records: Records) -> None:
         if not len(records):
@@ -170,7 +175,7 @@ def _gathered(first: Records, others: Iterator[Records]) -> Records:
             raise DataError(
                 f"{first.venue} {first.symbol} {first.kind.name}: expected at most {WHOLE:,} rows, got more"
             )
-    return _joined(parts)
+    return joined(parts)
 
 
 def _marked(batches: Iterator[Records]) -> Iterator[tuple[Records, bool]]:
@@ -191,12 +196,3 @@ def _held_back(records: Records) -> tuple[Records, Records | None]:
     time = records["time"]
     cut = int(np.searchsorted(time, time[-1] - np.timedelta64(JITTER, "ns")))
     return records.where(slice(None, cut)), records.where(slice(cut, None))
-
-
-def _joined(parts: list[Records]) -> Records:
-    """One batch of several with the same columns."""
-    if len(parts) == 1:
-        return parts[0]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0].columns}
-    row = np.concatenate([part.row for part in parts])
-    return Records(parts[0].kind, parts[0].venue, parts[0].symbol, columns, row)

@@ -5,7 +5,6 @@ is taken whole or refused with the reason. Files of one symbol are read in the o
 """
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -15,48 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from data.brought_files import Brought, Series, files_of, period_of, series_of, verified
 from data.catalog import write_records
 from data.check_results import Ledger
 from data.checking import RecordChecker
-from data.errors import MarginlabError, SourceError
+from data.errors import MarginlabError
 from data.import_report import FileReport, ImportReport
 from data.quarantine import Quarantine
 from data.record_checks import Instant
-from data.records import BARS, Records
-from data.series_checks import interval
-from data.sources.owners import UNNAMED
-from data.sources.recognise import Recognised, recognise
+from data.records import Records
 
-CHECKSUM = ".CHECKSUM"
-Series = tuple[str, str, str]  # kind, venue, symbol
 Write = Callable[..., Any]
-_PIECE = 1 << 22
-_DATED = re.compile(r"(?<=[A-Za-z-])(\d{4})-(\d{2})(?:-(\d{2}))?(?=\.|$)")
-
-
-@dataclass(frozen=True, eq=False)
-class _File:
-    """A file that was verified and recognised, and what its first rows are of.
-
-    `origin` tells apart what is no one series: other layouts, bars of other lengths, tables of nobody knows which venue
-    in other folders, and files that do not say of which symbol they are.
-    """
-
-    path: Path
-    known: Recognised
-    sha256: str
-    size: int
-    verified: bool
-    series: Series
-    origin: str
-    begins: Instant
 
 
 @dataclass
 class _Passage:
     """One file's rows of one symbol on their way through the checks."""
 
-    file: _File
+    file: Brought
     ledger: Ledger = field(default_factory=Ledger)
     first: Instant | None = None
     last: Instant | None = None
@@ -86,12 +61,12 @@ def check_paths(paths: Iterable[str | Path], *, now: Instant | None = None) -> I
 
 def _brought(paths: Iterable[str | Path], write: Write | None, store: Path | None, now: Instant | None) -> ImportReport:
     reports: list[tuple[str, FileReport]] = []
-    waiting: dict[tuple[Series, str], list[_File]] = defaultdict(list)
+    waiting: dict[tuple[Series, str], list[Brought]] = defaultdict(list)
     seen: dict[str, str] = {}
     listed = files_of(paths)
     for path in listed:
         try:
-            streams = _verified(path, seen)
+            streams = verified(path, seen)
         except (MarginlabError, OSError) as error:
             reports.append((str(path), FileReport(path.name, refused=str(error))))
             continue
@@ -112,87 +87,12 @@ def _brought(paths: Iterable[str | Path], write: Write | None, store: Path | Non
     return ImportReport([report for _, report in sorted(reports, key=lambda one: place[one[0]])])
 
 
-def files_of(paths: Iterable[str | Path]) -> list[Path]:
-    """Files in the order in which they were named; of a folder all that are in it and not hidden, without checksums."""
-    out: list[Path] = []
-    for path in map(Path, paths):
-        found = sorted(_within(path)) if path.is_dir() else [path]
-        out += [one for one in found if one.suffix != CHECKSUM]
-    return [*dict.fromkeys(out)]
-
-
-def _within(folder: Path) -> Iterator[Path]:
-    """Files below a folder that neither are hidden nor lie in a hidden folder."""
-    for path in folder.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
-
-
-def _verified(path: Path, seen: dict[str, str]) -> list[_File]:
-    """A file that can be read to its end, as every stream that is in it.
-
-    SourceError where its checksum differs, or no layout knows it.
-    """
-    known = recognise(path)
-    sha256 = _sha256(path)
-    verified = _checksum_holds(path, sha256)
-    if sha256 in seen:
-        raise SourceError(f"{path.name}: holds the very bytes of {seen[sha256]}")
-    _read_to_the_end(known)
-    made = [_stream(one, sha256, verified) for one in (known, *known.beside())]
-    seen[sha256] = path.name
-    return made
-
-
-def _stream(known: Recognised, sha256: str, verified: bool) -> _File:
-    """What one layout reads of a file; SourceError where that is nothing."""
-    path = known.raw.path
-    first = next(iter(known.records()), None)
-    if first is None:
-        raise SourceError(f"{path.name}: expected rows, got none")
-    time = first["time"][~np.isnat(first["time"])]
-    begins = time.min() if len(time) else Instant("NaT", "ns")
-    width = interval(first) if first.kind is BARS else None
-    place = path.resolve() if first.symbol == UNNAMED else path.resolve().parent if first.venue == UNNAMED else ""
-    origin = f"{known.layout.name} {width} {place}"
-    return _File(path, known, sha256, path.stat().st_size, verified, _series(first), origin, begins)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _checksum_holds(path: Path, sha256: str) -> bool:
-    """Whether there is a checksum beside the file; SourceError where it is of other bytes."""
-    beside = path.with_name(path.name + CHECKSUM)
-    if not beside.is_file():
-        return False
-    words = beside.read_bytes()[:200].decode("ascii", errors="replace").split()
-    told = words[0].lower() if words else "nothing"
-    if told != sha256:
-        raise SourceError(f"{path.name}: expected the sha256 that {beside.name} tells, {told}, got {sha256}")
-    return True
-
-
-def _read_to_the_end(known: Recognised) -> None:
-    """Unpack all of an archive, so that one which breaks off is refused before any of its rows are used."""
-    if known.raw.head.form not in ("parquet", "arrow"):
-        with known.raw.open() as stream:
-            while stream.read(_PIECE):
-                pass
-
-
-def _series(records: Records) -> Series:
-    return records.kind.name, records.venue, records.symbol
-
-
 def _import_series(
-    series: Series, files: Sequence[_File], write: Write | None, store: Path | None, now: Instant | None
-) -> tuple[list[FileReport], list[tuple[Series, _File]]]:
+    series: Series, files: Sequence[Brought], write: Write | None, store: Path | None, now: Instant | None
+) -> tuple[list[FileReport], list[tuple[Series, Brought]]]:
     """Reports of the files as to one symbol, and the other symbols that were met in them."""
     passages: list[_Passage] = []
-    others: dict[tuple[Series, str], _File] = {}
+    others: dict[tuple[Series, str], Brought] = {}
     findings: list[dict[str, Any]] = []
     try:
         with ExitStack() as kept:  # what was set aside stays only if the rest of the series does
@@ -207,10 +107,10 @@ def _import_series(
     return told, [(other, file) for (other, _), file in others.items()]
 
 
-def _shelf(kept: ExitStack, store: Path | None, series: Series) -> Callable[[_File], Quarantine | None]:
+def _shelf(kept: ExitStack, store: Path | None, series: Series) -> Callable[[Brought], Quarantine | None]:
     """What opens the quarantine of a file, to be settled or dropped when `kept` ends; None where nothing is kept."""
 
-    def opened(file: _File) -> Quarantine | None:
+    def opened(file: Brought) -> Quarantine | None:
         return kept.enter_context(Quarantine(store / "quarantine", _name(file, series))) if store else None
 
     return opened
@@ -218,12 +118,12 @@ def _shelf(kept: ExitStack, store: Path | None, series: Series) -> Callable[[_Fi
 
 def _accepted(
     series: Series,
-    files: Sequence[_File],
+    files: Sequence[Brought],
     checker: RecordChecker,
     passages: list[_Passage],
-    others: dict[tuple[Series, str], _File],
+    others: dict[tuple[Series, str], Brought],
     findings: list[dict[str, Any]],
-    shelf: Callable[[_File], Quarantine | None],
+    shelf: Callable[[Brought], Quarantine | None],
 ) -> Generator[Records, None, None]:
     """The accepted rows of all files; by the end `passages`, `others` and `findings` are filled."""
     for file in files:
@@ -245,10 +145,10 @@ def _accepted(
         findings += [{"file": file.path.name, **result.to_dict()} for result in passage.ledger.results()]
 
 
-def _own(file: _File, series: Series, others: dict[tuple[Series, str], _File]) -> Iterator[Records]:
+def _own(file: Brought, series: Series, others: dict[tuple[Series, str], Brought]) -> Iterator[Records]:
     """A file's rows of one symbol, the others' names noted."""
     for records in file.known.records():
-        here = _series(records)
+        here = series_of(records)
         if here == series:
             yield records
         else:
@@ -263,7 +163,7 @@ def _spanned(passage: _Passage, records: Records) -> None:
 def _kept(
     rows: Iterator[Records],
     series: Series,
-    files: Sequence[_File],
+    files: Sequence[Brought],
     findings: list[dict[str, Any]],
     write: Write | None,
     store: Path | None,
@@ -294,17 +194,17 @@ def _chained(first: Records, others: Iterator[Records]) -> Iterator[Records]:
     yield from others
 
 
-def _source(file: _File) -> Mapping[str, Any]:
+def _source(file: Brought) -> Mapping[str, Any]:
     told = {"file": file.path.name, "sha256": file.sha256, "size": file.size}
     return {**told, "layout": file.known.layout.name, "checksum": file.verified}
 
 
-def _name(file: _File, series: Series) -> str:
+def _name(file: Brought, series: Series) -> str:
     """Of the quarantine's file: by what is in the source, whatever it and its symbol are called."""
     return f"{file.sha256[:16]}-{hashlib.sha256(repr(series).encode()).hexdigest()[:8]}"
 
 
-def _identity(file: _File, series: Series) -> FileReport:
+def _identity(file: Brought, series: Series) -> FileReport:
     kind, venue, symbol = series
     told = FileReport(file.path.name, file.sha256, file.known.layout.name, kind, venue, symbol)
     return replace(told, verified=file.verified)
@@ -329,22 +229,3 @@ def _report(passage: _Passage, series: Series, name: str) -> FileReport:
 
 def _told(instant: Instant | None) -> str:
     return "" if instant is None else str(instant)[:23]
-
-
-def period_of(file: str) -> tuple[Instant, Instant] | None:
-    """First instant and end of the day or month that a file's name ends in; None of other names.
-
-    >>> [str(end)[:10] for end in period_of("BTCUSDT-1h-2024-01.zip")]
-    ['2024-01-01', '2024-02-01']
-    >>> period_of("prices_2024.csv") is None
-    True
-    """
-    match = _DATED.search(file)
-    if match is None:
-        return None
-    told = "-".join(part for part in match.groups() if part)
-    try:
-        begin = np.datetime64(told)
-    except ValueError:
-        return None
-    return begin.astype("datetime64[ns]"), (begin + np.timedelta64(1)).astype("datetime64[ns]")

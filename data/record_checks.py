@@ -97,7 +97,15 @@ def _empty(records: Records) -> Bools:
     empty = np.ones(len(records), dtype=bool)
     for values in _figures(records).values():
         empty &= np.isnan(values)
-    return empty
+    return empty & ~_carries(records)
+
+
+def _carries(records: Records) -> Bools:
+    """Messages of a book without any level, which carry its numbering on: a row of no side each."""
+    if records.kind is not BOOK or "last_update" not in records.columns:
+        return np.zeros(len(records), dtype=bool)
+    nothing = np.isnan(records["price"]) & np.isnan(records["size"]) & (records["side"] == 0)
+    return np.asarray(nothing & (records["last_update"] != UNKNOWN))
 
 
 def _undated(records: Records) -> Bools:
@@ -124,7 +132,7 @@ def _unknown(records: Records) -> Bools:
     required = tuple(name for name in records.kind.required if records[name].dtype.kind == "f")
     if _closes_alone(records):
         required = ("close",)
-    return _any(records, required, np.isnan)
+    return _any(records, required, np.isnan) & ~_carries(records)
 
 
 def _closes_alone(records: Records) -> bool:
@@ -150,7 +158,7 @@ def _negative(records: Records) -> Bools:
 
 def _sideless(records: Records) -> Bools:
     sides = (-1, 0, 1) if records.kind is TRADES else (-1, 1)
-    return np.isin(records["side"], sides, invert=True)
+    return np.isin(records["side"], sides, invert=True) & ~_carries(records)
 
 
 def _high(records: Records) -> Bools:
@@ -294,6 +302,7 @@ def row_rules(scope: Scope) -> tuple[Rule, ...]:
             QUOTES,
         ),
         _rule("blank figure", "a figure that other rows have is there", _blank, outcome="accept"),
+        _rule("no level", "a message of a book has a level", _carries, BOOK, outcome="accept"),
         _rule("no side", "a trade says who took", _unsided, TRADES, outcome="accept"),
         _rule("no size", "a trade has a size", _sizeless, TRADES, LIQUIDATIONS, outcome="accept"),
         _rule("closes alone", "a bar has an open, a high and a low", _unshaped, BARS, outcome="accept"),

@@ -92,7 +92,7 @@ QUOTES = _kind(
 BOOK = _kind(
     "book",
     "one price level after a change; rows of one message share `time` and `last_update`",
-    Column("side", "int8", "+1 bid, -1 ask"),
+    Column("side", "int8", "+1 bid, -1 ask; 0 a message without a level or, with a size of 0, one that was set aside"),
     Column("price", "float64", PRICE),
     Column("size", "float64", "units of base, or contracts, now offered there; 0 takes the level away"),
     Column("snapshot", "bool", "part of a whole book, which replaces what was there"),

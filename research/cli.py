@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from research import cli_ablation, cli_catalog, cli_data, cli_evidence, cli_fetch
+from research import cli_ablation, cli_catalog, cli_data, cli_evidence, cli_fetch, cli_formats
 from research.cli_options import (
     LEVEL,
     AsJson,
@@ -303,6 +303,7 @@ app.command()(cli_evidence.venues)
 app.command("correlation-break")(cli_evidence.correlation_break)
 data_app.command("import")(cli_data.data_import)
 data_app.command("check")(cli_data.data_check)
+data_app.command("formats")(cli_formats.data_formats)
 data_app.command("build")(cli_catalog.data_build)
 data_app.add_typer(cli_catalog.catalog_app, name="catalog")
 

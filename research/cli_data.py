@@ -99,7 +99,7 @@ def _told(report: "ImportReport", market: list[str], reading: dict[str, Any]) ->
         for file in refused:
             say(file.refused)
     if kinds == {"options"}:
-        _as_chains([name for name in market if Path(name).name not in {file.file for file in refused}])
+        return max(report.exit_code, _chains_told(report, market))
     if not kinds <= {"bars", "index"}:
         return report.exit_code
     try:
@@ -122,6 +122,24 @@ def _neither(report: "ImportReport", market: list[str], error: Exception) -> int
         return _as_chains(market)
     except MarginlabError:
         raise error from None
+
+
+def _chains_told(report: "ImportReport", market: list[str]) -> int:
+    """What the files that were taken tell as chains, one by one; one that is none is said to be so."""
+    from data.brought_files import files_of, sha256_of_file
+    from data.errors import MarginlabError
+
+    left = {file.sha256 for file in report.files if not file.refused}
+    code = 0
+    for path in files_of(market):
+        if not path.is_file() or (sha256 := sha256_of_file(path)) not in left:
+            continue
+        left.remove(sha256)
+        try:
+            code = max(code, _as_chains([str(path)]))
+        except MarginlabError as error:
+            say(f"{path.name}: not read as a chain of one instant: {error}")
+    return code
 
 
 def _as_chains(market: list[str]) -> int:

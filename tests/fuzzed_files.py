@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from data.brought_files import period_of
 from data.check_results import Ledger
 from data.checking import RecordChecker
 from data.errors import DataError
-from data.imports import check_paths, period_of
+from data.imports import check_paths
 from data.records import UNKNOWN, Records
 from data.sources.recognise import recognise
 from records_made import FILES, KLINES, NOW, lines_of, put

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from data import SourceError
-from data.records import BARS, BOOK, INDEX, METRICS, OPTIONS, QUOTES, TRADES
+from data.records import BARS, BOOK, FUNDING, INDEX, METRICS, OPTIONS, QUOTES, TRADES
 from data.sources.chain_layouts import plain_chain
 from data.sources.recognise import read_records, recognise
 from raw_text import SHARED, layout, put, put_json, read, said
@@ -151,6 +151,32 @@ def test_the_volatility_index_is_known_at_the_end_of_its_bars(tmp_path: Path) ->
         read(put_json(tmp_path, "dvol_BTC.json", answer({"data": rows[:1]})))
     level = message("deribit_volatility_index.btc_usd", {"timestamp": MS, "volatility": 51.5, "index_name": "btc_usd"})
     assert said(read(put_json(tmp_path, "v.json", level)), "time", "value") == [(START, 51.5)]
+
+
+def test_funding_is_of_the_hour_that_ended(tmp_path: Path) -> None:
+    hour = {"index_price": 42000.5, "prev_index_price": 41990.0, "interest_8h": 8e-5, "interest_1h": 1e-5}
+    rows = [{"timestamp": MS + 3_600_000 * n, **hour} for n in range(3)]
+    del rows[2]["interest_1h"]
+    path = put_json(tmp_path, "BTC-PERPETUAL_funding_2024-01.json", answer(rows))
+    records = read(path)
+    assert (layout(path), records.kind, records.symbol) == ("deribit funding", FUNDING, "BTC-PERPETUAL")
+    assert said(records, "time", "rate", "interval")[:2] == [
+        (START, 1e-5, 1.0),
+        ("2024-01-01T01:00:00.000000", 1e-5, 1.0),
+    ]
+    assert np.isnan([records["rate"][2], records["interval"][2]]).all()
+    assert not recognise(path).layout.verified
+
+
+def test_an_answer_that_does_not_say_of_what_is_of_what_its_file_says(tmp_path: Path) -> None:
+    chart = {name: [1.0, 2.0] for name in ("open", "high", "low", "close", "volume", "cost")}
+    told = answer({**chart, "ticks": [MS, MS + 60_000], "status": "ok"})
+    for name, symbol in {
+        "http_get_tradingview_chart_data.json": "unknown",
+        "http_get_tradingview_chart_data_SOL_USDC-PERPETUAL.json": "SOL_USDC-PERPETUAL",
+        "chart_eth_2024-01.json": "ETH",
+    }.items():
+        assert read(put_json(tmp_path, name, told)).symbol == symbol
 
 
 def test_charts(tmp_path: Path) -> None:

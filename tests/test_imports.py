@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from data.brought_files import files_of, period_of
 from data.check_results import Check
-from data.imports import check_paths, import_paths, period_of
+from data.imports import check_paths, import_paths
+from data.pricing import black76
 from data.quarantine import Quarantine
 from data.records import OPTIONS, Records
 from fuzzed_files import fuzz
@@ -164,7 +166,8 @@ def test_bars_of_other_lengths_and_tables_of_other_folders_are_other_series(tmp_
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"a,b,c\n1,2,3\n", "expected a known layout"),
+        (b"a,b,c\n1,2,3\n", "expected a known layout, got csv with the columns 'a, b, c'"),
+        (b"Some License\n\nDo with it, and from it,\nwhat you like.\n", "text that is no table, 'Some License'"),
         (b"", "empty file"),
         (b"\x00\x01\x02", "no text"),
     ],
@@ -213,6 +216,67 @@ def test_a_shelf_that_fails_refuses_the_file(tmp_path: Path) -> None:
     assert "no space left" in report.files[0].refused
     assert (report.exit_code, report.files[0].accepted) == (2, 0)
     assert [*(tmp_path / "s" / "quarantine").iterdir()] == []
+
+
+def test_what_was_set_aside_goes_where_a_later_file_is_refused(tmp_path: Path) -> None:
+    def full(rows: Any, **told: Any) -> str:
+        for _ in rows:
+            pass
+        raise OSError("no space left")
+
+    lines = lines_of(KLINES)
+    (tmp_path / "in").mkdir()
+    for name, part in (("a", lines[:32]), ("b", [lines[0], *lines[32:]])):
+        cells = part[20].split(",")
+        cells[6] = str(int(cells[6]) - 1_800_000)  # repaired, and the next is set aside
+        wrong = [*part[:20], ",".join(cells), part[21].replace(",", ",-", 1), *part[22:]]
+        written(tmp_path / "in", f"BTCUSDT-1h-{name}.csv", wrong)
+    report = import_paths([tmp_path / "in"], tmp_path / "s", now=NOW, write=full)
+    assert ["no space left" in file.refused for file in report.files] == [True, True]
+    assert [*(tmp_path / "s" / "quarantine").iterdir()] == []
+    again = import_paths([tmp_path / "in"], tmp_path / "s", now=NOW, write=Shelf())
+    assert [(file.quarantined, file.repaired) for file in again.files] == [(1, 1), (1, 1)]
+    assert len([*(tmp_path / "s" / "quarantine").iterdir()]) == 4
+
+
+def test_a_recorders_file_is_read_stream_by_stream(tmp_path: Path) -> None:
+    lines = []
+    for n in range(40):
+        book = {"e": "depthUpdate", "E": MS + n * 100, "s": "BTCUSDT", "U": n, "u": n, "pu": n - 1, "a": []}
+        made = {"e": "trade", "E": MS + n * 100, "T": MS + n * 100, "s": "BTCUSDT", "t": n, "p": "42000", "q": "0.5"}
+        ticker = {"e": "bookTicker", "u": n, "s": "BTCUSDT", "b": "9", "B": "1", "a": f"{10 + n}", "A": "2"}
+        told = [{**book, "b": [["9", "1"]]}, {**made, "m": True, "X": "MARKET"}]
+        told += [{**ticker, "T": MS + n * 100, "E": MS + n * 100}] if n % 2 else []
+        lines += [f"{(MS + n * 100) * 10**6} {json.dumps({'stream': 'btcusdt@x', 'data': one})}" for one in told]
+    path = written(tmp_path, "btcusdt_20240101.gz", lines)
+    shelf = Shelf()
+    report = import_paths([path, path], tmp_path / "s", now=NOW, write=shelf)
+    assert [(file.kind, file.venue, file.symbol, file.accepted) for file in report.files] == [
+        (kind, "binance-futures", "BTCUSDT", rows) for kind, rows in (("book", 40), ("trades", 40), ("quotes", 20))
+    ]
+    assert [sum(map(len, parts)) for parts in shelf.kept.values()] == [40, 40, 20]
+    assert len({file.record_set for file in report.files}) == 3
+
+
+def test_what_is_hidden_in_a_folder_is_left_alone(tmp_path: Path) -> None:
+    for folder in ("in", "in/.cache", "in/deep", "in/deep/.git/x"):
+        (tmp_path / folder).mkdir(parents=True)
+        written(tmp_path / folder, KLINES, [*lines_of(KLINES), ""])
+    written(tmp_path / "in", ".hidden.csv", lines_of(KLINES))
+    assert [path.parent.name for path in files_of([tmp_path / "in"])] == ["in", "deep"]
+    assert len(files_of([tmp_path / "in" / ".cache"])) == 1
+    assert [file.accepted for file in check_paths([tmp_path / "in" / ".hidden.csv"], now=NOW).files] == [60]
+
+
+def test_files_of_nobody_knows_which_symbol_are_no_one_series(tmp_path: Path) -> None:
+    for name, level in (("a", 10), ("b", 900)):
+        (tmp_path / name).mkdir()
+        chart = {key: [level + n % 3 + 0.5 for n in range(9)] for key in ("open", "high", "low", "close", "volume")}
+        paid = [price * price for price in chart["close"]]
+        told = {"jsonrpc": "2.0", "result": {**chart, "ticks": [MS + 60_000 * n for n in range(9)], "cost": paid}}
+        put(tmp_path / name, "http_get_tradingview_chart_data.json", json.dumps(told).encode())
+    report = check_paths([tmp_path], now=NOW)
+    assert [(file.symbol, file.rows, file.accepted) for file in report.files] == [("unknown", 9, 9)] * 2, report
 
 
 def test_a_report_shows_itself(tmp_path: Path) -> None:
@@ -268,6 +332,44 @@ def test_the_shell_checks_prices_that_are_no_archive(tmp_path: Path, monkeypatch
     assert "nothing odd was found" in told.stdout
 
 
+def chain(strike: str = "{0}") -> list[str]:
+    """Calls and puts of one expiry on a flat volatility, as kept in CSV."""
+    head = (
+        "timestamp,instrument_name,underlying,option_type,strike,expiry_datetime,bid_price,ask_price,mark_price,"
+        "implied_volatility,open_interest,volume,currency,index_price"
+    )
+    out = [head]
+    for at, right in ((at, right) for at in range(80, 125, 5) for right in "CP"):
+        years = 30 / 365.25
+        mark = float(black76(100.0, float(at), 0.6 * years**0.5, right == "C")) / 100
+        name = f"BTC-26JAN24-{at}-{right}"
+        told = f"{mark - 0.0005:.6f},{mark + 0.0005:.6f},{mark:.6f},0.6,5,2,BTC,100"
+        out.append(
+            f"2023-12-27 08:00:00+00:00,{name},100,{'call' if right == 'C' else 'put'},{strike.format(at)},"
+            f"2024-01-26 08:00:00+00:00,{told}"
+        )
+    return out
+
+
+def test_the_shell_checks_chains_file_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARGINLAB_STORE", str(tmp_path / "store"))
+    (tmp_path / "in").mkdir()
+    written(tmp_path / "in", "good.csv", chain())
+    told = RUNNER.invoke(app, ["data", "check", str(tmp_path / "in")])
+    assert told.exit_code == 0, told.output
+    assert "ChainMarket(BTC" in told.stdout
+    assert "no quote was left out" in told.stdout
+    lines = chain()
+    cells = lines[5].split(",")
+    cells[6], cells[7] = cells[7], cells[6]
+    lines[5] = ",".join(cells)
+    written(tmp_path / "in", "worse.csv", lines)
+    told = RUNNER.invoke(app, ["data", "check", str(tmp_path / "in")])
+    assert told.exit_code == 1, told.output
+    assert told.stdout.count("ChainMarket(BTC") == 2
+    assert "crossed quotes" in told.stdout
+
+
 @pytest.mark.shared
 @NEEDS_SHARED
 def test_the_shell_checks_option_chains_and_says_what_is_no_table_of_prices(
@@ -286,7 +388,7 @@ def test_the_shell_checks_option_chains_and_says_what_is_no_table_of_prices(
     assert "need a zone" in luna.stderr
     strange = RUNNER.invoke(app, ["data", "check", str(SHARED / "MANIFEST.sha256")])
     assert strange.exit_code == 2
-    assert "expected a known layout" in strange.stderr
+    assert "text that is no table" in strange.stderr
 
 
 def test_damaged_files_are_refused_quarantined_or_right(tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def test_lines_with_stamps_and_without(tmp_path: Path) -> None:
         ("btcusdt-trades.parquet", "BTCUSDT", "unknown"),
         ("Gemini_ETHUSD_2020_1min.csv", "ETHUSD", "gemini"),
         ("funding_rates.csv", "funding_rates", "unknown"),
+        ("binanceusdm_BTC-USDT-USDT_1h_2024-02.json", "BTC-USDT-USDT", "binance-futures"),
+        ("binancecoinm_BTC-USD-BTC_funding_2024-02.json", "BTC-USD-BTC", "binance-delivery"),
+        ("krakenfutures_PF-XBTUSD_1d_2024-02.json", "PF-XBTUSD", "kraken-futures"),
     ],
 )
 def test_names_of_files(file: str, symbol: str, venue: str) -> None:

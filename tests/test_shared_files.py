@@ -56,7 +56,7 @@ READ: dict[str, tuple[str, int, str, str]] = {
     "http_get_last_trades_option_combo.json": ("deribit trades", 1, "deribit", COMBO),
     "http_get_last_trades_perpetual_with_combo_tags.json": ("deribit trades", 7, "deribit", "BTC-PERPETUAL"),
     "http_get_order_book.json": ("deribit book", 40, "deribit", "BTC-PERPETUAL"),
-    "http_get_tradingview_chart_data.json": ("deribit bars", 5, "deribit", "http_get_tradingview_chart_data"),
+    "http_get_tradingview_chart_data.json": ("deribit bars", 5, "deribit", "unknown"),
     "ws_book_delta.json": ("deribit book", 4, "deribit", "BTC-PERPETUAL"),
     "ws_book_grouped_snapshot.json": ("deribit book", 20, "deribit", "BTC-PERPETUAL"),
     "ws_book_snapshot.json": ("deribit book", 10, "deribit", "BTC-PERPETUAL"),

@@ -33,6 +33,7 @@ STRANGE = -128  # of a word that is none of those expected
 
 _THREADS = 2
 _BLANKS = [*BLANK, "NaN", "NULL", "NA", "N/A", "None"]
+_HEXADECIMAL = re.compile(rb"0[xX]")
 _WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
 _CODES = pa.dictionary(pa.int32(), pa.string())
 
@@ -195,6 +196,8 @@ def _skip(head: Head, stream: BinaryIO) -> None:
 
 def _typed(block: memoryview, plan: _Plan) -> tuple[dict[str, Values], int] | None:
     """By Arrow's parser; None where a cell is not what its column should hold, or a line is torn."""
+    if plan.whole and _HEXADECIMAL.search(block):  # which Arrow would take for a number
+        return None
     kinds = {
         str(place): _CODES
         if name in plan.text or name in plan.words

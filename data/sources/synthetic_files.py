@@ -30,7 +30,8 @@ PLANTED: Mapping[str, float] = {
 }
 _YEARS = 30 * 365 * 86_400 * 10**6  # microseconds
 _LATE = 20_000_000  # ns from a message's stamp until the recorder had it
-_STEPS_A_SNAPSHOT = 1200
+SNAPSHOT_STEPS = 1200  # between whole books
+TORN_STEPS = 10
 
 
 def write_trades(tape: SyntheticTape, folder: Path, *, planted: bool = True) -> Path:
@@ -48,14 +49,25 @@ def write_trades(tape: SyntheticTape, folder: Path, *, planted: bool = True) -> 
 
 
 def write_stream(tape: SyntheticTape, folder: Path, *, planted: bool = True) -> Path:
-    """Write the book as a recorded depth stream, with a message twice and one cut short if asked; raises OSError."""
+    """Write the book as a recorded depth stream, with a message twice and one cut short if asked; raises OSError.
+
+    From that of step `torn_step` the book is not known until the whole one that is told `TORN_STEPS` later.
+    """
     messages = [*_messages(tape)]
     if planted:
-        middle = len(messages) // 2
-        messages[middle:middle] = [messages[middle - 1], messages[middle - 1][:90]]
+        torn = torn_step(tape)
+        cut = torn + 1 + (torn - 1) // SNAPSHOT_STEPS  # whole books come between
+        messages[cut] = messages[cut][:90]
+        messages.insert(cut // 2, messages[cut // 2 - 1])
     path = folder / f"{SYMBOL.lower()}_{str(tape.time[0])[:10].replace('-', '')}.gz"
     write_whole(path, gzip.compress(("\n".join(messages) + "\n").encode(), 3, mtime=0))
     return path
+
+
+def torn_step(tape: SyntheticTape) -> int:
+    """The step whose message is cut short: shortly before a whole book, one in the middle where there are several."""
+    last = (tape.law.steps - 1) // SNAPSHOT_STEPS
+    return max(max(last // 2, 1) * SNAPSHOT_STEPS - TORN_STEPS, 1)
 
 
 def _lines(tape: SyntheticTape) -> Iterator[str]:
@@ -102,7 +114,7 @@ def _messages(tape: SyntheticTape) -> Iterator[str]:
     number, tick = 1_000_000, tape.law.tick
     stamps = tape.time.astype(np.int64).tolist()
     for step, (next_ticks, next_offered) in enumerate(books):
-        if step % _STEPS_A_SNAPSHOT == 0:
+        if step % SNAPSHOT_STEPS == 0:
             whole = {"lastUpdateId": number, **_sides(ticks, offered, tick, ("bids", "asks"))}
             snapshot = f"{stamps[step + 1] + _LATE + 1_000_000} {json.dumps(whole, separators=(',', ':'))}"
         changed, now = _changes(ticks, offered, next_ticks, next_offered)
@@ -112,7 +124,7 @@ def _messages(tape: SyntheticTape) -> Iterator[str]:
         update = {"e": "depthUpdate", "E": sent, "s": SYMBOL, "U": first, "u": number, **sides}
         told = {"stream": f"{SYMBOL.lower()}@depth@100ms", "data": update}
         yield f"{stamps[step + 1] + _LATE} {json.dumps(told, separators=(',', ':'))}"
-        if step % _STEPS_A_SNAPSHOT == 0:
+        if step % SNAPSHOT_STEPS == 0:
             yield snapshot
         ticks, offered = next_ticks, next_offered
 

@@ -205,7 +205,7 @@ def _typed_trades(raw: RawFile) -> Iterator[Records]:
         yield Records(TRADES, "binance", symbol_in(raw.head), made, row)
 
 
-_PAGE = "the module's own docstring"
+_PAGE = "plain tables: column names as `data/sources/tables.py` lists them"
 LAYOUTS = (
     Layout("table of bars", BARS, _is_bars, _bars, verified=True, documented=_PAGE),
     Layout("table of a level", INDEX, _is_level, _levels, verified=True, documented=_PAGE),
