@@ -36,6 +36,7 @@ _DRAWS, _PATH_DRAWS = 20_000, 5_000  # of residuals, and of a portfolio's own pa
 _MOST_RESIDUALS = 60  # beyond, the t-statistic's law no longer depends on how many there are
 _RESAMPLES = 4_000
 _ALIKE = 1e-9  # of a size: what differs by less is rounding
+_NO_EXCESS = 1e-12  # of ES: a loss that is nearer to it differs by the rounding of both alone
 _CELLS = 100_000  # of the tail of a law, over which a mean is taken
 _RANKED = "not testable without a breach; the p-value ranks by the same form with the covariance of the stated law"
 
@@ -54,15 +55,16 @@ def exceedance_residuals(
 
     McNeil and Frey (2000), "Estimation of tail-related risk measures", J. Empirical Finance 7, section 4.2. Residuals
     are divided by `scale` (R,) or (R, P), by ES - VaR where None; a scale of 1 tests them raw. Two breaches at least,
-    else not testable; where all residuals are alike the statistic is what it tends to, 1e9 of their sign. The p-value
-    is simulated for as many breaches of these very scales, or the normal one.
+    else not testable; where all residuals are alike the statistic is what it tends to, 1e9 of their sign, or 0 where
+    losses were the ES but for rounding. The p-value is simulated for as many breaches of these very scales, or the
+    normal one.
     ParameterError as `shortfall_tests.acerbi_szekely_1`.
     """
     refuse_tail(rate, degrees)
     hits, spread, note = _residuals(loss, var, es, scale)
     t = _t_statistic(hits)
     p_value = ndtr(-t)
-    for p in np.flatnonzero((hits.count >= 2) & (not asymptotic)).tolist():
+    for p in _by_count(hits, 2 if not asymptotic else math.inf):
         p_value[p] = _t_reference(spread[hits.of(p)], rate, degrees).p_value(t[p : p + 1])[0]
     how = "asymptotic normal" if asymptotic else f"simulated, seed {SEED}"
     return _verdict(hits, t, p_value, 2, rate, degrees, np.shape(loss)[1:], how, note)
@@ -259,7 +261,9 @@ def _residuals(loss: ArrayLike, var: ArrayLike, es: ArrayLike, scale: ArrayLike 
     if not (unit[live] > 0).all():
         raise ParameterError("the scale of residuals must be > 0 wherever a loss is known")
     spread = hits_of(live, hit, (beyond - quantile) / unit)
-    return hits_of(live, hit, (lost - beyond) / unit), spread.value, note
+    excess = lost - beyond
+    excess = np.where(np.abs(excess) > _NO_EXCESS * beyond, excess, 0.0)
+    return hits_of(live, hit, excess / unit), spread.value, note
 
 
 def _rows(scale: ArrayLike, lost: Floats) -> tuple[int, ...]:
@@ -277,6 +281,12 @@ def _t_statistic(hits: Hits) -> Floats:
     return np.divide(mean, error, out=np.zeros_like(mean), where=(count > 1) & (error > 0.0))
 
 
+def _by_count(hits: Hits, least: float) -> list[int]:
+    """Portfolios of `least` breaches or more, those of as many together."""
+    order = np.argsort(hits.count, kind="stable")
+    return [int(p) for p in order[hits.count[order] >= least]]
+
+
 def _t_reference(spread: Floats, rate: float, degrees: float) -> Reference:
     """The t-statistic of breaches whose ES - VaR per scale are `spread` (k,), drawn from the law."""
     if np.ptp(spread) <= _ALIKE * spread[0]:
@@ -291,12 +301,14 @@ def _even_reference(count: int, rate: float, degrees: float) -> Reference:
 
 def _drawn_reference(spread: Floats, rate: float, degrees: float) -> Reference:
     draws = min(_DRAWS, max(2_000_000 // len(spread), 2_000))
-    value = spread * _beyond_es(_uniforms(draws, len(spread), rate), rate, degrees)
-    return Reference(np.sort(_t_of_rows(value)), np.empty(0), 1.0)
+    return Reference(np.sort(_t_of_rows(spread * _drawn_excess(draws, len(spread), rate, degrees))), np.empty(0), 1.0)
 
 
-def _uniforms(draws: int, count: int, rate: float) -> Floats:
-    return np.asarray(rate * (1.0 - np.random.default_rng((SEED, count)).random((draws, count))))
+@lru_cache(maxsize=2)
+def _drawn_excess(draws: int, count: int, rate: float, degrees: float) -> Floats:
+    """Excess over ES of so many breaches (draws, count), in ES - VaR; of one count for many books, so kept a while."""
+    pit = rate * (1.0 - np.random.default_rng((SEED, count)).random((draws, count)))
+    return _beyond_es(np.asarray(pit), rate, degrees)
 
 
 def _t_of_rows(value: Floats) -> Floats:

@@ -9,6 +9,7 @@ Science; the stakes may use the past and today's forecast, never today's loss.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Self
 
 import numpy as np
@@ -99,7 +100,7 @@ def evidence_path(
     Raises
     ------
     ParameterError
-        As `quantile_evidence` and `shortfall_evidence`.
+        As `quantile_evidence` and `shortfall_evidence`, and for a stake that puts a share outside [0, 1).
     """
     lost = _floats(loss)
     quantile = np.broadcast_to(_floats(var), lost.shape)
@@ -163,10 +164,11 @@ class EvidenceMonitor:
         `stamp` names the day in `crossed`; its number, from 1, where None. After an error nothing has changed.
         """
         told = quantile_evidence(loss, var, self.rate) if es is None else shortfall_evidence(loss, var, es, self.rate)
+        known = not math.isnan(loss)
+        share = _staked(self.stake, self.past, var, es, self.rate) if known else 0.0
         self.days += 1
-        if not math.isnan(loss):
+        if known:
             evidence = float(told)
-            share = self.stake.share(self.past, var, es, self.rate)
             self.log_capital += math.log1p(share * (evidence - 1.0))
             self.log_highest = max(self.log_highest, self.log_capital)
             self.past.add(evidence, loss)
@@ -200,9 +202,9 @@ class EvidenceMonitor:
         try:
             crossed = {float(threshold): when for threshold, when in state["crossed"]}
             past = Past(**state["past"])
-            days, capital, highest = int(state["days"]), float(state["log_capital"]), float(state["log_highest"])
+            days, capital, highest = index(state["days"]), float(state["log_capital"]), float(state["log_highest"])
             kept = float(state["rate"]), str(state["stake"])
-            sound = _sound(days, capital, highest, past)
+            sound = _sound(days, capital, highest, past) and _remembered(crossed, highest)
         except (KeyError, TypeError, ValueError) as error:
             raise ParameterError(f"a monitor's state must be what `state` told, got {state!r}") from error
         if not sound:
@@ -223,7 +225,20 @@ class EvidenceMonitor:
 def _sound(days: int, capital: float, highest: float, past: Past) -> bool:
     """Whether a monitor could have come to these figures."""
     finite = all(map(math.isfinite, (capital, highest, past.gain, past.square, *past.losses)))
-    return finite and highest >= max(capital, 0.0) and 0 <= past.days <= days and past.square >= 0.0
+    return finite and highest >= max(capital, 0.0) and 0 <= index(past.days) <= days and past.square >= 0.0
+
+
+def _remembered(crossed: Mapping[float, int | str | None], highest: float) -> bool:
+    """Whether a day is kept of every threshold that the capital has reached, and of none that it has not."""
+    return all((when is not None) == (highest >= math.log(threshold)) for threshold, when in crossed.items())
+
+
+def _staked(stake: Stake, past: Past, var: float, es: float | None, rate: float) -> float:
+    """What a stake puts on the next day; ParameterError for a share that could lose more than all."""
+    share = stake.share(past, var, es, rate)
+    if not 0.0 <= share < 1.0:
+        raise ParameterError(f"{stake!r} must stake a share within [0, 1), got {share} on day {past.days + 1} of bets")
+    return share
 
 
 def _shares(lost: Floats, var: Floats, es: Floats | None, evidence: Floats, rate: float, stake: Stake) -> Floats:
@@ -237,7 +252,7 @@ def _shares(lost: Floats, var: Floats, es: Floats | None, evidence: Floats, rate
         least, past = float(var[live].min(initial=math.inf)), Past()
         for day in np.flatnonzero(live).tolist():
             today = float(lost[day])
-            shares[day] = stake.share(past, float(var[day]), None if es is None else float(es[day]), rate)
+            shares[day] = _staked(stake, past, float(var[day]), None if es is None else float(es[day]), rate)
             past.add(float(evidence[day]), today if today > least else None)
     return shares
 

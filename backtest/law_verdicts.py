@@ -3,6 +3,10 @@
 Each test runs on horizons that do not overlap, book by book. P-values of expected shortfall are drawn from an
 elliptical law, and how its tail falls matters: each book is held against the Student-t law whose ES over VaR is nearest
 to what the model said of it, so that a correct heavy tail is not rejected for being none of a normal.
+
+All of them take the law for known. One that was estimated from a window of losses is not, and some tests then reject
+a right model more often than 5 %: those of the breaches' mean depth most, for breaches come where VaR and ES have been
+estimated too low. Their rows say so; Z2, of all decisions, holds, and is what a scorecard tells.
 """
 
 from collections.abc import Callable
@@ -40,18 +44,39 @@ class TailTrials(NamedTuple):
 
 @dataclass(frozen=True)
 class _OfShortfall:
-    """A test of VaR and ES, and whether its p-values need the law's shape."""
+    """A test of VaR and ES, whether its p-values need the law's shape, and how often it rejects an estimated law.
+
+    `estimated` is the largest share at 5 % of right `HistoricalVaR`s of 250 losses at 99 %, of 1,000 decisions, losses
+    normal or t(4), where it is above 10 % (150 and 200 books; tests/test_estimated_laws.py).
+    """
 
     name: str
     judge: Callable[..., Verdict]
     shaped: bool = True
+    estimated: float = 0.0
+
+    @property
+    def note(self) -> str:
+        """What is to be known of its verdicts on estimated laws."""
+        share = f"{100 * self.estimated:.0f} % of right laws estimated from 250 losses at 99 %"
+        return f"laws estimated from few losses are rejected too often: {share}" if self.estimated else ""
 
 
+def _exceedances(loss: Floats, var: Floats, es: Floats, rate: float, *, degrees: float) -> Verdict:
+    """Residuals per unit of VaR: ES - VaR, where it is estimated from two or three losses, makes them wild."""
+    return exceedance_residuals(loss, var, es, rate, scale=var, degrees=degrees)
+
+
+def _resampled(loss: Floats, var: Floats, es: Floats, rate: float) -> Verdict:
+    return exceedance_bootstrap(loss, var, es, rate, scale=var)
+
+
+_Z2 = _OfShortfall("Acerbi-Szekely Z2", acerbi_szekely_2)
 _SHORTFALL = (
-    _OfShortfall("Acerbi-Szekely Z1", acerbi_szekely_1),
-    _OfShortfall("Acerbi-Szekely Z2", acerbi_szekely_2),
-    _OfShortfall("McNeil-Frey exceedance residuals", exceedance_residuals),
-    _OfShortfall("McNeil-Frey, bootstrap", exceedance_bootstrap, shaped=False),
+    _OfShortfall("Acerbi-Szekely Z1", acerbi_szekely_1, estimated=0.55),
+    _Z2,
+    _OfShortfall("McNeil-Frey exceedance residuals", _exceedances, estimated=0.29),
+    _OfShortfall("McNeil-Frey, bootstrap", _resampled, shaped=False, estimated=0.18),
     _OfShortfall("Nolde-Ziegel general calibration", general_calibration),
 )
 _PITS: dict[str, Callable[[Floats, float], Verdict]] = {
@@ -75,7 +100,7 @@ def law_verdicts(replay: Replay) -> pd.DataFrame:
         rows = [_untold(NO_LAW) for _ in (*_SHORTFALL, *_PITS)]
     else:
         trials, note = tail_trials(replay), _passed_over(replay)
-        rows = [_row(*_of_shortfall(test, trials, rate), note) for test in _SHORTFALL]
+        rows = [_row(*_of_shortfall(test, trials, rate), test.note, note) for test in _SHORTFALL]
         pit = np.where(replay.live, replay.tail.pit, np.nan)[replay.disjoint]
         rows += [_of_pits(test, pit, rate) for test in _PITS.values()]
     names = [test.name for test in _SHORTFALL] + list(_PITS)
@@ -106,14 +131,17 @@ def nearest_degrees(trials: TailTrials, level: float) -> Floats:
 
 
 def share_rejected(replay: Replay) -> float:
-    """Share of testable books whose breaches McNeil and Frey's test finds deeper than the ES stated; NaN for none.
+    """Share of testable books whose law Z2 rejects at 5 %, for losses beyond VaR too many or too deep; NaN for none.
 
-    Of the tests here it notices a wrong ES behind a right VaR soonest, and with p-values drawn from a normal tail, as
-    these are, it rejects a correct heavier one less often than 5 %, not more (tests/test_law_verdicts.py).
+    Acerbi and Szekely (2014), their second test, against the law nearest to each book's ES over VaR. Of the tests here
+    it is one that holds where laws are estimated: of right `HistoricalVaR`s of 250, 500 and 1,000 losses, at 97.5 and
+    99 %, at most 3 % were rejected on 1,000 decisions, and 8 % on 250, losses normal or t(4).
+    The price: an ES too small behind a right VaR it hardly sees (half of ES - VaR at 99 %: 11 % of books on 1,000
+    decisions, and McNeil and Frey's test 69 %). For that read `law_verdicts`, and its notes.
     """
     if replay.tail is None:
         return float("nan")
-    told = exceedance_residuals(*tail_trials(replay), 1.0 - replay.coverage.level)
+    told, _ = _of_shortfall(_Z2, tail_trials(replay), 1.0 - replay.coverage.level)
     return float((told.p_value[told.testable] <= SIZE).mean()) if told.testable.any() else float("nan")
 
 
@@ -140,12 +168,12 @@ def _of_pits(test: Callable[[Floats, float], Verdict], pit: Floats, rate: float)
     if not np.isfinite(pit).any():
         return _untold(NO_PIT)
     told = test(pit, rate)
-    return _row(told, told.method, "")
+    return _row(told, told.method)
 
 
-def _row(told: Verdict, method: str, note: str) -> tuple[object, ...]:
+def _row(told: Verdict, method: str, *more: str) -> tuple[object, ...]:
     p_value = np.where(told.testable, told.p_value, np.nan)
-    notes = "; ".join(filter(None, [told.notes, note]))
+    notes = "; ".join(filter(None, [told.notes, *more]))
     testable = float(told.testable.mean())
     if not testable:
         return (*[np.nan] * 4, 0.0, method, notes)
@@ -159,7 +187,11 @@ def _untold(why: str) -> tuple[object, ...]:
 
 
 def _passed_over(replay: Replay) -> str:
-    """How many decisions on disjoint horizons were left out for a law without a tail."""
+    """How many decisions on disjoint horizons were left out, for want of a law or for one without a tail."""
     held = replay.live[replay.disjoint]
-    left = int(held.sum() - np.isfinite(tail_trials(replay).loss).sum())
-    return f"{100 * left / held.sum():.2g} % of trials without 0 < VaR < ES passed over" if left else ""
+    unsaid = np.zeros_like(held) if replay.tail is None else held & np.isnan(replay.tail.var[replay.disjoint])
+    left = held & ~unsaid & np.isnan(tail_trials(replay).loss)
+    told = ((unsaid, "without a law"), (left, "without 0 < VaR < ES"))
+    return "; ".join(
+        f"{100 * some.sum() / held.sum():.2g} % of trials {why} passed over" for some, why in told if some.any()
+    )

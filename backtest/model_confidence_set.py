@@ -16,6 +16,8 @@ from data.arrays import Bools, Ints
 
 SIZE = 0.10  # Hansen, Lunde and Nason show sets of 90 % and of 75 %
 _NOISE = 1e-12  # of the larger of two models' losses: what their difference varies less by is its rounding
+_BEATEN = "a model always loses less than the benchmark, and by the same: no draw of dates could say otherwise"
+_UNBEATEN = "every model always loses more than the benchmark, and by the same"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +53,8 @@ class SuperiorAbility:
 
     `consistent` is Hansen's, `lower` and `upper` are its bounds, `upper` White's (2000) reality check. `statistic` is
     the largest mean difference, benchmark minus model; studentised it is never below 0, and all p-values are 1 where it
-    is 0. So they are where not testable, that is where no model ever differs.
+    is 0. So they are where not testable, that is where no model ever differs. Where a model always loses less than
+    the benchmark, and by the same, they are all 0, their smallest, and `notes` says so: chance has no part in it.
     """
 
     lower: float
@@ -176,7 +179,8 @@ def superior_ability(
     Otherwise than in arch, models whose losses are always the benchmark's take no part: with a twin of the best in the
     panel statistic and draws are all 0, and arch counts no draw above it, a p-value of 0. And studentised the statistic
     is never below 0, as in the paper, and the p-value 1 where it is 0; arch, and this as it stands, count the draws
-    above a statistic below 0.
+    above a statistic below 0. A model that always loses less by the same has no deviation to be studentised by, and
+    beats the benchmark in every draw: the p-values are then 0, and the statistic its difference.
 
     Parameters
     ----------
@@ -199,8 +203,14 @@ def superior_ability(
     others = np.abs(gain).max(axis=0) > noise
     gain, noise = gain[:, others], noise[others]
     method = f"superior predictive ability, {'studentised, ' if studentised else ''}{len(means)} block-bootstrap draws"
-    if not (gain.std(axis=0) > noise).any():
+    if not gain.shape[1]:
         return SuperiorAbility(1.0, 1.0, 1.0, 0.0, False, method, "no model's losses differ from the benchmark's")
+    apart = np.ptp(gain, axis=0) <= noise
+    if (apart & (gain[0] > 0)).any():
+        return SuperiorAbility(0.0, 0.0, 0.0, float(gain[0, apart].max()), True, method, _BEATEN)
+    if apart.all():
+        most = 0.0 if studentised else float(gain[0].max())
+        return SuperiorAbility(1.0, 1.0, 1.0, most, True, method, _UNBEATEN)
     mean, star = gain.mean(axis=0), means[:, [benchmark]] - means[:, others]
     deviation = np.sqrt(long_run_variance(gain, blocks.length) / rows)
     hopeless = mean < -deviation * np.sqrt(2.0 * np.log(np.log(rows)))

@@ -9,7 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from backtest.tail_hits import panels, pit_at, refuse_infinite, refuse_tail
+from backtest.tail_hits import SEED, panels, pit_at, refuse_infinite, refuse_tail
 from data import Floats, ParameterError
 from data.laws import unit_tail
 
@@ -28,16 +28,25 @@ def pit_of_law(loss: ArrayLike, var: ArrayLike, rate: float, *, degrees: float =
     return pit_at(unit * unit_tail(1.0 - rate, degrees)[0], degrees).reshape(np.shape(loss))
 
 
-def pit_of_sample(loss: ArrayLike, sample: ArrayLike) -> Floats:
+def places(shape: tuple[int, ...], seed: int = SEED) -> Floats:
+    """Where within its rank each loss is put, uniform on [0, 1), (...,): by place in the panel, and seeded."""
+    return np.random.default_rng(seed).random(shape)
+
+
+def pit_of_sample(loss: ArrayLike, sample: ArrayLike, *, seed: int = SEED) -> Floats:
     """The pit of each loss among a sample of its law, (..., S) for losses (...,); NaN where either is not known.
 
-    The loss takes the middle of its rank among S + 1: where it is one more draw from the law this is uniform, and never
-    0 or 1. ParameterError where the shapes do not agree, or a loss is infinite.
+    What is NaN in a sample is no draw from it; one that is infinite leaves no pit. The loss has a rank among S + 1,
+    ties included, and takes a place by chance within it: where it is one more draw from the law the pit is then
+    uniform, however small the sample (Dufour 2006, section 2.2). In the middle of its rank it could take few values,
+    which at S of 150 tests of a 1 % tail reject in 26 % of cases, and at 250 in 14 %.
+    ParameterError where the shapes do not agree, or a loss is infinite.
     """
     lost, law = np.asarray(loss, dtype=np.float64), np.asarray(sample, dtype=np.float64)
     if law.shape[:-1] != lost.shape or not law.shape[-1]:
         raise ParameterError(f"sample must be {lost.shape} and one axis more, not empty, got {law.shape}")
     refuse_infinite(lost)
     deeper, equal = (law > lost[..., None]).sum(axis=-1), (law == lost[..., None]).sum(axis=-1)
-    known = np.isfinite(lost) & np.isfinite(law).all(axis=-1)
-    return np.where(known, (deeper + 0.5 * equal + 0.5) / (law.shape[-1] + 1.0), np.nan)
+    size = (~np.isnan(law)).sum(axis=-1)
+    known = np.isfinite(lost) & (size > 0) & ~np.isinf(law).any(axis=-1)
+    return np.where(known, (deeper + places(lost.shape, seed) * (equal + 1.0)) / (size + 1.0), np.nan)

@@ -49,10 +49,10 @@ class Outcome:
 class Replay:
     """What was asked and what was lost, (R, P) per unit of gross notional: rows are decisions, columns portfolios.
 
-    NaN where a portfolio held nothing. `notes` are what a model has to say about itself (fits refused, and why), and
-    what is to be known of the losses,
-    `implied` where the surfaces of its history are from. `tail` are the laws that the model stated for the loss, None
-    where it stated none.
+    NaN where a portfolio held nothing. `notes` are what a model has to say about itself (fits refused, and why), at how
+    many decisions a law was missing where it stated one at others, and what is to be known of the losses; `implied`
+    where the surfaces of its history are from. `tail` are the laws that the model stated for the loss, None where it
+    stated none.
     """
 
     model: str
@@ -304,7 +304,7 @@ def replay(
 
 
 def _per_unit(asked: Iterable[Charge], loss: Floats) -> tuple[Floats, Floats, tuple[str, ...], TailPath | None]:
-    """Both margins per unit of gross notional, (R, P), NaN where nothing is held; what fits refused; and the laws."""
+    """Both margins per unit of gross notional, (R, P), NaN where nothing is held; notes; and the laws."""
     initial, maintenance = np.empty((2, *loss.shape))
     laws = TailRecorder(loss)
     notes: dict[str, int] = {}
@@ -317,7 +317,8 @@ def _per_unit(asked: Iterable[Charge], loss: Floats) -> tuple[Floats, Floats, tu
             _collect(seen, notes)
             seen = fitted
     _collect(seen, notes)
-    return initial, maintenance, tuple(f"{note} ({count} fits)" for note, count in notes.items()), laws.path
+    refused = tuple(f"{note} ({count} fits)" for note, count in notes.items())
+    return initial, maintenance, (*refused, *laws.notes), laws.path
 
 
 def _collect(fitted: MarginModel | None, notes: dict[str, int]) -> None:

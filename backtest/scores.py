@@ -47,8 +47,9 @@ class Scorecard:
         rejected" at a low power is no evidence.
     fz0 : mean FZ0 loss, over dates, of the value at risk and expected shortfall stated (Patton, Ziegel and Chen 2019),
         lower being better; NaN without a law.
-    law_rejected : share of books whose breaches McNeil and Frey's test, at 5 %, finds deeper than the expected
-        shortfall stated; NaN without a law, or where no book has two breaches.
+    law_rejected : share of books whose stated law Acerbi and Szekely's Z2, at 5 %, rejects for losses beyond value at
+        risk that were too many or too deep. It holds where laws are estimated, and hardly sees an expected shortfall
+        too small behind a right value at risk (`law_verdicts.share_rejected`); NaN without a law.
     states_law : 1 where the model states a law of the loss, else 0.
     """
 

@@ -143,7 +143,9 @@ class HitVerdict:
     statistic : finite, and without meaning where not testable.
     asymptotic : p-value of the asymptotic law.
     p_value : exact, or by simulation; conservative where the statistic is discrete, 1 where not testable.
-    randomised : the same with ties broken by chance (seeded), so that 5 % of right models are rejected at 5 %.
+    randomised : the same with ties broken by chance (seeded), so that 5 % of right models are rejected at 5 %. The
+        number that breaks them goes with the column: the same breaches in another place have another one. Read it over
+        many books; of a single book `p_value` is the one to quote.
     power : probability that `p_value` is at most 5 % where breaches come independently at twice the nominal rate.
     testable : False where the breaches cannot speak for or against.
     """

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.pit_kernels import sample_pits
+from backtest.pits import places
 from data import Book, Floats, MarketHistory, ModelError
 from margin_models import MarginModel, Requirement
 from margin_models.base import TailForecast
@@ -20,8 +21,8 @@ class TailPath:
 
     `var` and `es` at the coverage level, per unit of gross notional; NaN where a portfolio held nothing or no law was
     stated. `pit` is the probability that the law gave to a loss at least as deep as the one that came, by the sample of
-    the law (a model that smooths its tail, as `ExtremeValueVaR` does, has the sample of before); NaN where it has no
-    sample, for then the two figures do not make a law.
+    the law (a model that smooths its tail, as `ExtremeValueVaR` does, has the sample of before), by chance within its
+    rank as in `pits.pit_of_sample`; NaN where it has no sample, for then the two figures do not make a law.
     """
 
     var: Floats
@@ -59,6 +60,22 @@ class TailRecorder:
     def __init__(self, loss: Floats) -> None:
         self.loss = loss
         self.path: TailPath | None = None
+        self._place = places(loss.shape)
+        self._stated, self._sampled, self._holed = 0, 0, 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """At how many decisions a law, or a sample that could be ranked among, was missing; nothing where all were."""
+        kept, missing = len(self.loss), self._stated - self._sampled
+        told = (
+            (kept - self._stated, f"no law stated at {kept - self._stated} of {kept} decisions"),
+            (missing * self._sampled, f"a law without a sample at {missing} of {kept} decisions"),
+            (
+                self._holed,
+                f"a sample with infinite losses or none known, and so no pit, at {self._holed} of {kept} decisions",
+            ),
+        )
+        return tuple(note for count, note in told if count and self.path is not None)
 
     def put(self, step: int, law: TailForecast | None, gross: Floats, unit: Floats) -> None:
         """One decision's law; `gross` (P,) is the books' gross notional and `unit` its inverse, NaN where nothing."""
@@ -66,11 +83,14 @@ class TailRecorder:
             return
         if self.path is None:
             self.path = TailPath(*np.full((3, *self.loss.shape), np.nan))
+        self._stated += 1
         self.path.var[step] = law.var * unit
         self.path.es[step] = np.maximum(law.es, law.var) * unit
         if law.sample is not None:
             sample = np.ascontiguousarray(law.sample, dtype=np.float64)
-            sample_pits(sample, self.loss[step] * gross, self.path.pit[step])
+            sample_pits(sample, self.loss[step] * gross, self._place[step], self.path.pit[step])
+            self._sampled += 1
+            self._holed += bool((np.isinf(sample).any(axis=1) | np.isnan(sample).all(axis=1)).any())
 
 
 def refuse_broken_law(

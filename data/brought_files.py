@@ -12,7 +12,10 @@ from data.errors import SourceError
 from data.record_checks import Instant
 from data.records import BARS, Records
 from data.series_checks import interval
+from data.sources import binance
+from data.sources.binance_forms import market_of
 from data.sources.owners import UNNAMED
+from data.sources.raw_files import shown
 from data.sources.recognise import Recognised, recognise
 
 CHECKSUM = ".CHECKSUM"
@@ -26,7 +29,7 @@ class Brought:
     """A file that was verified and recognised, and what its first rows are of.
 
     `origin` tells apart what is no one series: other layouts, bars of other lengths, tables of nobody knows which venue
-    in other folders, and files that do not say of which symbol they are.
+    or market in other folders, and files that do not say of which symbol they are.
     """
 
     path: Path
@@ -64,10 +67,10 @@ def verified(path: Path, seen: dict[str, str]) -> list[Brought]:
     sha256 = sha256_of_file(path)
     verified = _checksum_holds(path, sha256)
     if sha256 in seen:
-        raise SourceError(f"{path.name}: holds the very bytes of {seen[sha256]}")
+        raise SourceError(f"{shown(path.name)}: holds the very bytes of {seen[sha256]}")
     _read_to_the_end(known)
     made = [_stream(one, sha256, verified) for one in (known, *known.beside())]
-    seen[sha256] = path.name
+    seen[sha256] = shown(path.name)
     return made
 
 
@@ -76,13 +79,19 @@ def _stream(known: Recognised, sha256: str, verified: bool) -> Brought:
     path = known.raw.path
     first = next(iter(known.records()), None)
     if first is None:
-        raise SourceError(f"{path.name}: expected rows, got none")
+        raise SourceError(f"{shown(path.name)}: expected rows, got none")
     time = first["time"][~np.isnat(first["time"])]
     begins = time.min() if len(time) else Instant("NaT", "ns")
     width = interval(first) if first.kind is BARS else None
-    place = path.resolve() if first.symbol == UNNAMED else path.resolve().parent if first.venue == UNNAMED else ""
+    alone = first.symbol == UNNAMED
+    place = path.resolve() if alone else path.resolve().parent if first.venue == UNNAMED or _untold(known) else ""
     origin = f"{known.layout.name} {width} {place}"
     return Brought(path, known, sha256, path.stat().st_size, verified, series_of(first), origin, begins)
+
+
+def _untold(known: Recognised) -> bool:
+    """Whether klines of Binance lie where nothing says of which market: spot and old futures look the same."""
+    return known.layout.read is binance.klines and not market_of(known.raw.head)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -99,7 +108,9 @@ def _checksum_holds(path: Path, sha256: str) -> bool:
     words = beside.read_bytes()[:200].decode("ascii", errors="replace").split()
     told = words[0].lower() if words else "nothing"
     if told != sha256:
-        raise SourceError(f"{path.name}: expected the sha256 that {beside.name} tells, {told}, got {sha256}")
+        raise SourceError(
+            f"{shown(path.name)}: expected the sha256 that {shown(beside.name)} tells, {told}, got {sha256}"
+        )
     return True
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from data.arrays import Floats, Ints, Places
 from data.catalog import instant, read_records, record_set
 from data.clock import Clock, Stamps, plain_span
+from data.contracts import counts_contracts
 from data.errors import DataError, HistoryError, ParameterError
 from data.flow.depth import lay_depth
 from data.flow.feature_sets import funding_features, ohlcv_features, taker_features
@@ -21,6 +22,7 @@ from data.records import BARS, DEPTH, FUNDING, METRICS, Kind, Records, Values
 Instant = np.datetime64
 LATE = np.timedelta64(1, "m")  # after its instant: what a venue may stamp a payment with
 MARKED = Timing("0s", "10min")  # a mark is a fact of its instant, as a price is
+LARGEST = 50_000_000  # rows times underlyings: 400 MB a panel, a year of one coin each second
 _NS = np.timedelta64(1, "ns")
 TAKEN = {"volume", "quote_volume", "taker_buy_volume", "taker_buy_quote_volume"}
 
@@ -51,7 +53,8 @@ def history_from(
     """A history whose rows are the whole steps of a clock, counted from 1970, within what the bars span.
 
     Spot is the close of the bar that ends at the instant, and a hole where none does. High, low and volume are those
-    of all bars since the row before, and unknown where one is missing. A funding belongs to the first instant at or
+    of all bars since the row before, and unknown where one is missing; volume is also unknown where the venue counts
+    contracts, which a price turns into no money. A funding belongs to the first instant at or
     after its payment (payments stamped up to a minute late to the one before); several are added up. `source` names
     the record sets by their full hashes.
 
@@ -69,7 +72,7 @@ def history_from(
     Raises
     ------
     HistoryError
-        If bars do not fit the clock, or there is no instant.
+        If bars do not fit the clock, there is no instant, or there would be more than `LARGEST` prices.
     DataError
         If two bars end at one instant, a rate is unknown, or the prices are none.
     ParameterError
@@ -137,10 +140,13 @@ def _grid(
     last = instant(max(found.last for found in sets))
     last = last if stop is None else min(last, instant(stop) - _NS)
     width = step.astype(np.int64)
-    rows = np.arange(-(-first.astype(np.int64) // width), last.astype(np.int64) // width + 1)
-    if not len(rows):
+    begin, end = -(-int(first.astype(np.int64)) // int(width)), int(last.astype(np.int64)) // int(width) + 1
+    if end <= begin:
         raise HistoryError(f"expected an instant of the clock between {first} and {last}, got none")
-    return (rows * width).astype("datetime64[ns]")
+    if (end - begin) * len(sets) > LARGEST:
+        told = f"{end - begin:,} rows of {len(sets)} underlyings from {first} to {last}"
+        raise HistoryError(f"expected at most {LARGEST:,} prices, got {told}: take a longer step or a shorter span")
+    return (np.arange(begin, end) * width).astype("datetime64[ns]")
 
 
 def _interval(found: RecordSet, store: Path, time: Stamps, step: np.timedelta64) -> _Interval:
@@ -156,14 +162,21 @@ def _interval(found: RecordSet, store: Path, time: Stamps, step: np.timedelta64)
         rows = _row_of(batch["time"], time[0], step)
         ends = batch["time"] == time[rows]
         made.close[rows[ends]] = batch["close"][ends]
-        np.maximum.at(made.high, rows, batch["high"])
-        np.minimum.at(made.low, rows, batch["low"])
-        np.add.at(made.volume, rows, batch.columns.get("volume", np.full(len(batch), np.nan)))
+        with np.errstate(invalid="ignore"):  # a high that nobody knows leaves that of the row unknown
+            np.maximum.at(made.high, rows, batch["high"])
+            np.minimum.at(made.low, rows, batch["low"])
+        np.add.at(made.volume, rows, _volume(batch))
         np.add.at(count, rows, 1)
     partial = count != (1 if np.isnat(width) else step // width)
     for values in (made.high, made.low, made.volume):
         values[partial] = np.nan
     return made
+
+
+def _volume(batch: Records) -> Floats:
+    """Units of base; NaN where a source tells none, or contracts."""
+    unknown = np.full(len(batch), np.nan)
+    return unknown if counts_contracts(batch) else np.asarray(batch.columns.get("volume", unknown))
 
 
 def _width(batch: Records, step: np.timedelta64, before: np.timedelta64, found: RecordSet) -> np.timedelta64:

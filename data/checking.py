@@ -13,6 +13,8 @@ from data.record_checks import Instant, Scope, row_rules
 from data.record_order import JITTER, SERIES, in_order, newest_first, once
 from data.records import BARS, BOOK, DEPTH, OPTIONS, QUOTES, TRADES, UNKNOWN, Records
 from data.series_checks import LONG_BAR, SERIES_RULES, whole_bars
+from data.tape_checks import CONTEXT as NEIGHBOURS
+from data.tape_checks import TapePrices
 
 STREAMED = (TRADES, QUOTES, BOOK, DEPTH, OPTIONS)  # files of these may be larger than memory
 CONTEXT = 32  # rows of the file before that the checks of a series see
@@ -47,6 +49,7 @@ class RecordChecker:
         self._numbers = np.empty(0, dtype=np.int64)
         self._tail: Records | None = None
         self._losses = BookLosses(self._scope.now)
+        self._prices = TapePrices()
 
     def check(
         self, batches: Iterable[Records], ledger: Ledger, period: tuple[Instant, Instant] | None = None
@@ -67,6 +70,7 @@ class RecordChecker:
             For batches of several kinds or symbols, and for a series of more than `WHOLE` rows.
         """
         self._scope = replace(self._scope, period=period)
+        self._prices.begin()
         held: Records | None = None
         for records, last in _marked(_as_needed(_of_one(batches))):
             checked, held = self._checked(records, held, last, ledger)
@@ -86,6 +90,7 @@ class RecordChecker:
         away += aside + copies
         if records.kind in SERIES and len(records):
             records = self._in_series(records, ledger, away)
+        records = self._prices.judge(records, held, ledger, away)
         ledger.accepted += len(records)
         ledger.quarantined += sum(len(rows) for _, rows in away)
         self._remember(records)
@@ -190,9 +195,13 @@ def _marked(batches: Iterator[Records]) -> Iterator[tuple[Records, bool]]:
 
 
 def _held_back(records: Records) -> tuple[Records, Records | None]:
-    """Rows that nothing in the next batch can come before, and those that it might: clocks of one venue differ."""
+    """Rows that nothing in the next batch can come before, and those that it might: clocks of one venue differ.
+
+    What is held back is enough for the last of the others to be judged by the rows after it.
+    """
     if records.kind not in (TRADES, QUOTES) or not len(records):
         return records, None
     time = records["time"]
-    cut = int(np.searchsorted(time, time[-1] - np.timedelta64(JITTER, "ns")))
+    settled = int(np.searchsorted(time, time[-1] - np.timedelta64(JITTER, "ns")))
+    cut = max(settled - NEIGHBOURS, 0)
     return records.where(slice(None, cut)), records.where(slice(cut, None))

@@ -23,6 +23,7 @@ from data.import_report import FileReport, ImportReport
 from data.quarantine import Quarantine
 from data.record_checks import Instant
 from data.records import Records
+from data.sources.raw_files import shown
 
 Write = Callable[..., Any]
 
@@ -67,8 +68,8 @@ def _brought(paths: Iterable[str | Path], write: Write | None, store: Path | Non
     for path in listed:
         try:
             streams = verified(path, seen)
-        except (MarginlabError, OSError) as error:
-            reports.append((str(path), FileReport(path.name, refused=str(error))))
+        except Exception as error:  # whatever a file makes a decoder stumble over, the others are brought
+            reports.append((str(path), FileReport(shown(path.name), refused=_reason(error))))
             continue
         for file in streams:
             waiting[file.series, file.origin].append(file)
@@ -102,9 +103,15 @@ def _import_series(
             )
             name = _kept(rows, series, files, findings, write, store)
             told = [_report(passage, series, name) for passage in passages]
-    except (MarginlabError, OSError) as error:
-        told = [replace(_identity(file, series), refused=str(error)) for file in files]
+    except Exception as error:  # as above
+        told = [replace(_identity(file, series), refused=_reason(error)) for file in files]
     return told, [(other, file) for (other, _), file in others.items()]
+
+
+def _reason(error: Exception) -> str:
+    """Why a file was refused; what nobody foresaw is told with its type."""
+    said = str(error) if isinstance(error, MarginlabError | OSError) else f"unexpected {type(error).__name__}: {error}"
+    return shown(said)
 
 
 def _shelf(kept: ExitStack, store: Path | None, series: Series) -> Callable[[Brought], Quarantine | None]:
@@ -142,7 +149,7 @@ def _accepted(
                 yield checked.accepted
         if aside is not None:
             aside.end(passage.ledger.repairs)
-        findings += [{"file": file.path.name, **result.to_dict()} for result in passage.ledger.results()]
+        findings += [{"file": shown(file.path.name), **result.to_dict()} for result in passage.ledger.results()]
 
 
 def _own(file: Brought, series: Series, others: dict[tuple[Series, str], Brought]) -> Iterator[Records]:
@@ -195,7 +202,7 @@ def _chained(first: Records, others: Iterator[Records]) -> Iterator[Records]:
 
 
 def _source(file: Brought) -> Mapping[str, Any]:
-    told = {"file": file.path.name, "sha256": file.sha256, "size": file.size}
+    told = {"file": shown(file.path.name), "sha256": file.sha256, "size": file.size}
     return {**told, "layout": file.known.layout.name, "checksum": file.verified}
 
 
@@ -206,7 +213,7 @@ def _name(file: Brought, series: Series) -> str:
 
 def _identity(file: Brought, series: Series) -> FileReport:
     kind, venue, symbol = series
-    told = FileReport(file.path.name, file.sha256, file.known.layout.name, kind, venue, symbol)
+    told = FileReport(shown(file.path.name), file.sha256, file.known.layout.name, kind, venue, symbol)
     return replace(told, verified=file.verified)
 
 

@@ -35,6 +35,10 @@ PERCENT = 5.0  # a median volatility of more, 500 % a year, was written in perce
 WICK = 1.5  # times
 ROUNDING = 1e-9
 AVERAGE_ROUNDING = 1e-3  # venues round volumes to a few digits, and Deribit's charts are off by 2e-4
+WIDE = 2.0  # times the bid: an ask beyond is of another unit, or of an empty book
+FORTUNE = 1e15  # of quote currency: no trade and no offer was worth as much, in rupiah neither
+GREAT = 1e6  # times the median size of its batch
+INTERVALS = (1 / 60, 24.0)  # hours between fundings, the least and the most
 _SLACK = np.timedelta64(5, "m")  # a file of a day may end with the first instant of the next
 
 _PRICES = {
@@ -199,6 +203,50 @@ def _crossed(records: Records) -> Bools:
     return np.asarray((records["bid"] > records["ask"]) & (records["ask"] > 0))
 
 
+def is_option(records: Records) -> bool:
+    """Whether rows of a tape are of an option, by the name that venues give it."""
+    return records.symbol.upper().endswith(("-C", "-P"))
+
+
+def _wide(records: Records) -> Bools:
+    """Asks far above the bid; of an option nobody may bid."""
+    return np.asarray((records["ask"] > WIDE * records["bid"]) & (not is_option(records)))
+
+
+def _fortune(records: Records) -> Bools:
+    if records.kind is DEPTH:
+        return np.asarray(records["notional"] >= FORTUNE)
+    pairs = (("price", "size"), ("bid", "bid_size"), ("ask", "ask_size"))
+    struck = np.zeros(len(records), dtype=bool)
+    for price, size in pairs:
+        if {price, size} <= set(records.columns):
+            struck |= records[price] * records[size] >= FORTUNE
+    return struck
+
+
+def _great(records: Records) -> Bools:
+    return np.asarray(records["size"] > GREAT * np.median(records["size"]))
+
+
+def _off_interval(records: Records) -> Bools:
+    hours = records.columns.get("interval", np.ones(len(records)))
+    return np.asarray((hours < INTERVALS[0]) | (hours > INTERVALS[1]))
+
+
+def _shrinking(records: Records) -> Bools:
+    """Sides of an instant of which a wider band holds less than a narrower one."""
+    side, width = np.sign(records["band"]), np.abs(records["band"])
+    order = np.lexsort([width, side, records["time"]])
+    time = records["time"][order].view(np.int64)
+    group = np.cumsum((np.diff(time, prepend=time[:1]) != 0) | (np.diff(side[order], prepend=side[order][:1]) != 0))
+    struck = np.zeros(len(records), dtype=bool)
+    for name in ("size", "notional"):
+        held = records[name][order]
+        less = (held[1:] < held[:-1] * (1 - ROUNDING)) & (group[1:] == group[:-1])
+        struck[order] |= np.isin(group, group[1:][less])
+    return struck
+
+
 def _expired(records: Records) -> Bools:
     return np.asarray(records["expiry"] <= records["time"])
 
@@ -292,6 +340,15 @@ def row_rules(scope: Scope) -> tuple[Rule, ...]:
             BARS,
         ),
         _rule("crossed", "a bid is not above the ask", _crossed, QUOTES, OPTIONS),
+        _rule("implausible spread", f"an ask is at most x{WIDE:g} the bid, but of options", _wide, QUOTES),
+        _rule(
+            "implausible size",
+            f"a trade, an offer or a band is worth less than {FORTUNE:g} of quote currency",
+            _fortune,
+            *(TRADES, QUOTES, LIQUIDATIONS, DEPTH),
+        ),
+        _rule("interval", "funding is paid for a minute at least and a day at most", _off_interval, FUNDING),
+        _rule("shrinking depth", "a wider band holds no less than a narrower one", _shrinking, DEPTH),
         _rule("expired", "an option is quoted before it expires", _expired, OPTIONS),
         _rule("volatility in percent", f"half of all volatilities are below {PERCENT:g} a year", _in_percent, OPTIONS),
         _rule(
@@ -305,6 +362,7 @@ def row_rules(scope: Scope) -> tuple[Rule, ...]:
         _rule("no level", "a message of a book has a level", _carries, BOOK, outcome="accept"),
         _rule("no side", "a trade says who took", _unsided, TRADES, outcome="accept"),
         _rule("no size", "a trade has a size", _sizeless, TRADES, LIQUIDATIONS, outcome="accept"),
+        _rule("great size", f"a trade is below x{GREAT:g} the median of its batch", _great, TRADES, outcome="accept"),
         _rule("closes alone", "a bar has an open, a high and a low", _unshaped, BARS, outcome="accept"),
         _rule("locked", "an ask is above the bid", _locked, QUOTES, outcome="accept"),
         _rule("wick", f"a bar reaches no more than x{WICK:g} beyond open and close", _wick, BARS, outcome="accept"),

@@ -29,12 +29,19 @@ from data.records import (
 SERIES = (BARS, FUNDING, METRICS, INDEX)  # kinds that are judged as a whole, one row an instant
 TAPES = (TRADES, QUOTES, BOOK)
 JITTER = 10**9  # ns that the clocks of one venue's machines may differ by
+FAR = 100  # steps of a series: a row so far from where it stands has the wrong instant
+LEAST = 10  # rows of a series that tell its step
 SHUFFLED = 0.2  # of the rows out of place: then it is the file that is in no order
 
 NEWEST_FIRST = Check("newest first", "the oldest row comes first", "repair")
 DISORDER = Check("out of order", "rows come in the order of time", "repair")
 UNORDERED_BOOK = Check("book time", "messages of a book come in the order of time", "accept")
-MISPLACED = Check("misplaced", "an instant fits between those before and after it, to a second", "quarantine")
+MISPLACED = Check(
+    "misplaced",
+    f"an instant fits between those before and after it, to a second or {FAR} steps of a series",
+    "quarantine",
+)
+AHEAD = Check("far ahead", f"a file does not end in a row or two {FAR} steps after all others", "quarantine")
 LATE = Check("late", "a row is not older than the batch or file before it", "quarantine")
 DUPLICATE = Check("duplicate", "a row comes once", "quarantine")
 CONFLICT = Check("conflict", "rows of one instant, or of one number, say the same", "quarantine")
@@ -58,7 +65,11 @@ def in_order(records: Records, scope: Scope, ledger: Ledger) -> tuple[Records, l
     if (np.diff(time) < 0).any():
         if records.kind in TAPES and (np.maximum.accumulate(time) - time).max() > JITTER:
             records = _set_aside(records, _strays(time), MISPLACED, ledger, away)
+        if records.kind in SERIES:
+            records = _set_aside(records, _leapt(time), MISPLACED, ledger, away)
         records = _sorted(records, ledger)
+    if records.kind in SERIES:
+        records = _set_aside(records, _ahead(_known(records)), AHEAD, ledger, away)
     if not np.isnat(scope.newest) and len(records):
         limit = scope.newest - np.timedelta64(JITTER if records.kind is BOOK else 0, "ns")
         late = records["time"] <= limit if records.kind in SERIES else records["time"] < limit
@@ -126,6 +137,29 @@ def _strays(time: Ints) -> Bools:
     if off.mean() > SHUFFLED:
         return np.zeros(len(time), dtype=bool)
     return np.asarray(off & (_distance(time, off) > JITTER))
+
+
+def _leapt(time: Ints) -> Bools:
+    """Rows of a series that stand `FAR` steps from their place, among others that are in order."""
+    off = np.ones(len(time), dtype=bool)
+    off[_rising(time)] = False
+    if off.mean() > SHUFFLED:
+        return np.zeros(len(time), dtype=bool)
+    return np.asarray(off & (_distance(time, off) > FAR * _usual_step(np.sort(time))))
+
+
+def _ahead(time: Ints) -> Bools:
+    """The last row of a series, or the last two, after a hole of `FAR` steps: the next file would come late."""
+    struck = np.zeros(len(time), dtype=bool)
+    if len(time) < LEAST:
+        return struck
+    far = np.diff(time)[-2:] > FAR * _usual_step(time)
+    struck[-2:] = np.logical_or.accumulate(far)
+    return struck
+
+
+def _usual_step(time: Ints) -> int:
+    return max(int(np.median(np.diff(time))), 1) if len(time) > 1 else 1
 
 
 def _rising(time: Ints) -> Places:

@@ -8,26 +8,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data.arrays import Bools, Floats, Ints
+from data.arrays import Bools, Floats
 from data.check_results import Check, Ledger, Outcome, Repair, Rule
+from data.funding_checks import FUNDING_NOTES, FUNDING_RULES
 from data.quality import SPIKE, STALE
 from data.records import BARS, FUNDING, INDEX, METRICS, Kind, Records
+from data.row_steps import DAY, HOUR, MONTH, mode
+from data.row_steps import interval as interval  # data/brought_files.py has it from here
 
 SPLICE = 2.0  # log return of a rise that no market made: LUNA's own fall had rises of 1.3, its successor's listing 12
 WILD, AROUND = 8.0, 10  # a spike is so many times the median step of so many rows on each side
+RATES = 0.02  # of the rows at or below 0: then it is a rate, for which that is nothing
+FALLEN = 20  # rows in a row at or below 0 that may be wrong: a rate that stays there is a rate
 JUMP = 1.0  # log return worth a look
 SHARP = 0.25  # log return, of which REVERTED is taken back within two rows
 REVERTED = 0.4
 POWERS = (2, 3, 6, 8, 9)  # of ten, between units: cents, thousands, millions, satoshi, nano
 LEAST = 4  # points of a straight line beyond its ends, where nothing but closes is known
-YEARLY = 3.0  # funding a year, of which a median beyond was written in percent
-BASE, BASED = 0.01, 0.1  # venues' base rate in percent, and the share of rows that have it to the digit
-SETTLED = (0, 4)  # hours of the day, modulo 8, at which eight-hour funding is settled
 COPIED = 3  # bars in a row that repeat earlier ones
 MIX = np.uint64(0x9E3779B97F4A7C15)  # of bits, by the golden ratio (Knuth 1973, section 6.4)
-HOUR = 3600 * 10**9
-DAY = 24 * HOUR
-MONTH = 28 * DAY
 
 LONG_BAR = Check("long bar", "a bar is no longer than the interval of its series", "quarantine")
 SHORT_BAR = Check("short bar", "a bar is as long as the interval: the end is moved to the interval's", "repair")
@@ -44,7 +43,7 @@ def whole_bars(records: Records, ledger: Ledger) -> tuple[Records, Bools]:
         return records, np.zeros(len(records), dtype=bool)
     opened = records["opened"].view(np.int64)
     length = records["time"].view(np.int64) - opened
-    on_grid = opened % width == _mode(opened % width)
+    on_grid = opened % width == mode(opened % width)
     short = (length < width) & on_grid
     wrong = (length != width) & ~short
     ledger.strike(LONG_BAR, records, wrong)
@@ -57,40 +56,68 @@ def whole_bars(records: Records, ledger: Ledger) -> tuple[Records, Bools]:
     return Records(records.kind, records.venue, records.symbol, columns, records.row), wrong
 
 
-def interval(records: Records) -> int | None:
-    """How far rows are apart, in ns: what most bars last, or most steps of another series; None of a single row."""
-    records = records.where(~np.isnat(records["time"]))
-    if len(records) < 2:
-        return None
-    time = records["time"].view(np.int64)
-    step = time - records["opened"].view(np.int64) if records.kind is BARS else _rounded(np.diff(time))
-    return max(_mode(step), 1)
-
-
-def _mode(values: Ints) -> int:
-    told, counts = np.unique(values, return_counts=True)
-    return int(told[counts.argmax()])
-
-
-def _rounded(step: Ints) -> Ints:
-    """To the second: settlements are stamped milliseconds late."""
-    return np.asarray((step + 5 * 10**8) // 10**9 * 10**9)
-
-
-def _level(records: Records) -> Floats:
-    """Log of the price, or of a level that is always above 0; NaN of other series."""
+def _followed(records: Records, *more: str) -> list[Floats]:
+    """Prices and levels that are above 0; of an index none where it comes to 0, as rates and premiums do."""
+    if records.kind is METRICS:
+        return [records[name] for name in ("mark", "index", "last", *more) if name in records.columns]
     values = records["close"] if records.kind is BARS else records["value"]
-    if not (values > 0).all():
-        return np.full(len(values), np.nan)
-    return np.asarray(np.log(values))
+    return [values] if (values > 0).all() and not _is_premium(records) else []
 
 
-def _spike(records: Records) -> Bools:
+def _each(strikes: Callable[[Floats], Bools], *more: str) -> Callable[[Records], Bools]:
+    """A rule of logs (R,) asked of every price or level, where it is known."""
+
+    def asked(records: Records) -> Bools:
+        struck = np.zeros(len(records), dtype=bool)
+        for values in _followed(records, *more):
+            known = np.flatnonzero(values > 0)
+            struck[known] |= strikes(np.log(values[known]))
+        return struck
+
+    return asked
+
+
+def _is_premium(records: Records) -> bool:
+    return "PREMIUM" in records.symbol.upper()
+
+
+def _is_volatility(records: Records) -> bool:
+    """Whether an index is one of volatility, or of prices, by its name: all that Deribit publishes is."""
+    name = records.symbol.upper()
+    return records.venue == "deribit" or "VOL" in name or "VIX" in name or name.endswith(("_INDEX", "_MARK"))
+
+
+def _fallen(records: Records) -> Bools:
+    """Levels at or below 0: all of a volatility; of others a few that lie far from the levels around and come back.
+
+    A rate comes to 0 often, or in steps of its usual size, or stays there.
+    """
+    values = records["value"]
+    down = values <= 0
+    if _is_volatility(records):
+        return np.asarray(down)
+    struck = np.zeros(len(values), dtype=bool)
+    if _is_premium(records) or down.sum() > max(RATES * len(down), 2):
+        return struck
+    above = np.flatnonzero(values > 0)
+    for first, end in np.flatnonzero(np.diff(down, prepend=False, append=False)).reshape(-1, 2).tolist():
+        at = int(np.searchsorted(above, first))
+        near = values[above[max(at - AROUND, 0) : at + AROUND]]
+        within = first > 0 and end < len(values)
+        if len(near) > 1 and end - first <= (FALLEN if within else 1):
+            usual = np.median(np.abs(np.diff(near)))
+            struck[first:end] = np.median(near) - values[first:end] > WILD * usual
+    return struck
+
+
+def _spike(level: Floats) -> Bools:
     """One row or two, far off a level that is back afterwards."""
-    level, limit = _level(records), np.log(SPIKE)
+    limit = np.log(SPIKE)
     struck = np.zeros(len(level), dtype=bool)
     for rows in (1, 2):
         before, after = level[: -rows - 1], level[rows + 1 :]
+        if not len(after):
+            break
         inside = np.array([level[j : len(level) - rows - 1 + j] for j in range(1, rows + 1)])
         out = np.abs(inside - before).min(axis=0, initial=np.inf)
         same_side = (np.sign(inside - before) == np.sign(inside[0] - before)).all(axis=0)
@@ -110,29 +137,28 @@ def _from_first(struck: Bools) -> Bools:
     return np.asarray(np.logical_or.accumulate(struck))
 
 
-def _steps(records: Records) -> Floats:
+def _steps(level: Floats) -> Floats:
     """Log returns from row to row, 0 at the first."""
-    return np.diff(_level(records), prepend=_level(records)[:1])
+    return np.diff(level, prepend=level[:1])
 
 
-def _unit(records: Records) -> Bools:
+def _unit(level: Floats) -> Bools:
     """All rows from a step by a power of ten on, a tenth of a log either way."""
-    step = np.abs(_steps(records))
+    step = np.abs(_steps(level))
     powers = [np.abs(step - power * np.log(10)) < 0.1 for power in POWERS]
     return _from_first(np.logical_or.reduce(powers))
 
 
-def _splice(records: Records) -> Bools:
-    return _from_first(_steps(records) > SPLICE)
+def _splice(level: Floats) -> Bools:
+    return _from_first(_steps(level) > SPLICE)
 
 
-def _jump(records: Records) -> Bools:
-    return np.asarray(np.abs(_steps(records)) > JUMP)
+def _jump(level: Floats) -> Bools:
+    return np.asarray(np.abs(_steps(level)) > JUMP)
 
 
-def _sharp(records: Records) -> Bools:
+def _sharp(level: Floats) -> Bools:
     """A move that is largely taken back within two rows, as after a wick."""
-    level = _level(records)
     step = np.diff(level)
     struck = np.zeros(len(level), dtype=bool)
     for later in (1, 2):
@@ -141,9 +167,8 @@ def _sharp(records: Records) -> Bools:
     return struck
 
 
-def _stale(records: Records) -> Bools:
+def _stale(level: Floats) -> Bools:
     """Rows that end STALE equal ones or continue them."""
-    level = _level(records)
     same = np.concatenate([[False], np.diff(level) == 0])[: len(level)]
     at = np.arange(len(level))
     return np.asarray(at - np.maximum.accumulate(np.where(same, 0, at)) >= STALE)
@@ -206,36 +231,6 @@ def _gap(records: Records) -> Bools:
     return np.concatenate([[False], np.diff(time) > 1.5 * width])
 
 
-def _percent(records: Records) -> Bools:
-    """All rates, where half of them would be ruinous as shares, or many are the base rate in percent."""
-    width = interval(records)
-    hours = min(max((width or 8 * HOUR) / HOUR, 1.0), 24.0)
-    typical = float(np.median(np.abs(records["rate"]))) if len(records) else 0.0
-    based = float(np.mean(np.abs(records["rate"]) == BASE)) if len(records) else 0.0
-    return np.full(len(records), typical * 24 * 365 / hours > YEARLY or based > BASED)
-
-
-def _hours(records: Records) -> Ints:
-    """Hours of the day, modulo 8, of eight-hour funding; -1 where it is paid at other intervals."""
-    width = interval(records)
-    if width is None or width != 8 * HOUR:
-        return np.full(len(records), -1)
-    nearest = (records["time"].view(np.int64) + HOUR // 2) // HOUR
-    return np.asarray(nearest % 8)
-
-
-def _shifted(records: Records) -> Bools:
-    """All rows, where most are paid at hours of another zone."""
-    hours = _hours(records)
-    off = (hours >= 0) & ~np.isin(hours, SETTLED)
-    return np.full(len(records), bool(off.mean() > 0.5) if len(records) else False)
-
-
-def _unsettled(records: Records) -> Bools:
-    hours = _hours(records)
-    return np.asarray((hours >= 0) & (hours != _mode(hours))) if len(records) else np.zeros(0, dtype=bool)
-
-
 def _day_elsewhere(records: Records) -> Bools:
     """All rows of daily bars that begin at another hour than midnight."""
     starts = records["opened"].view(np.int64) % DAY
@@ -249,20 +244,32 @@ def _rule(
     return Rule(Check(name, rule, outcome), kinds, strikes)
 
 
+_LEVELS = (BARS, INDEX, METRICS)
 SERIES_RULES = (
-    _rule("percent", f"funding is a share: half below {YEARLY:.0%} a year, few just {BASE}", _percent, FUNDING),
-    _rule("shifted zone", "funding of eight hours is settled at 0, 8 and 16 or 4, 12 and 20 UTC", _shifted, FUNDING),
-    _rule("spike", f"no level x{SPIKE:g} off for a row or two, and back", _spike, BARS, INDEX),
-    _rule("unit change", f"no lasting step by 10 to the {POWERS}: other units from there on", _unit, BARS, INDEX),
-    _rule("splice", f"no lasting rise by more than e^{SPLICE:g}: another asset from there on", _splice, BARS, INDEX),
+    *FUNDING_RULES,
+    _rule(
+        "not above 0",
+        "a volatility is above 0, and no level falls far below its usual steps and is back",
+        _fallen,
+        INDEX,
+    ),
+    _rule("spike", f"no level x{SPIKE:g} off for a row or two, and back", _each(_spike, "open_interest"), *_LEVELS),
+    _rule("unit change", f"no lasting step by 10 to the {POWERS}: other units from there on", _each(_unit), *_LEVELS),
+    _rule(
+        "splice", f"no lasting rise by more than e^{SPLICE:g}: another asset from there on", _each(_splice), *_LEVELS
+    ),
     _rule("interpolated", "no run of rows on one straight line, volume and all", _interpolated, BARS, INDEX),
     _rule("copied bars", f"no {COPIED} bars in a row that repeat earlier ones to the digit", _copied, BARS),
     _rule("gap", "rows follow each other at the interval", _gap, BARS, FUNDING, METRICS, INDEX, outcome="accept"),
-    _rule("off the hours", "funding is settled at the same hours every day", _unsettled, FUNDING, outcome="accept"),
+    *FUNDING_NOTES,
     _rule("day elsewhere", "a daily bar begins at midnight UTC", _day_elsewhere, BARS, outcome="accept"),
-    _rule("jump", f"no move beyond e^{JUMP:g} in a row", _jump, BARS, INDEX, outcome="accept"),
+    _rule("jump", f"no move beyond e^{JUMP:g} in a row", _each(_jump), *_LEVELS, outcome="accept"),
     _rule(
-        "sharp reversal", f"no move beyond {SHARP:g} (log), {REVERTED:.0%} taken back", _sharp, BARS, outcome="accept"
+        "sharp reversal",
+        f"no move beyond {SHARP:g} (log), {REVERTED:.0%} taken back",
+        _each(_sharp),
+        BARS,
+        outcome="accept",
     ),
-    _rule("stale", f"a level moves within {STALE} rows", _stale, BARS, INDEX, outcome="accept"),
+    _rule("stale", f"a level moves within {STALE} rows", _each(_stale), BARS, INDEX, outcome="accept"),
 )

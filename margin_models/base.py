@@ -40,7 +40,9 @@ class Requirement:
 
 @dataclass(frozen=True, eq=False)
 class TailForecast:
-    """The law a model states for the loss: `var` and `es` (P,) at the coverage level, `sample` (P, S) if it has one."""
+    """The law a model states for the loss: `var` and `es` (P,) at the coverage level, `sample` (P, S) if it
+    has one, NaN in scenarios that a portfolio does not know.
+    """
 
     var: Floats
     es: Floats
@@ -123,4 +125,7 @@ class CovarianceEstimator(BaseEstimator, ABC):
 
     @abstractmethod
     def estimate(self, past: MarketHistory) -> Floats:
-        """Second moments of horizon returns from the newest rows, (A, A), positive semi-definite."""
+        """Second moments of horizon returns from the newest rows, (A, A).
+
+        NaN where too little is known; what is known is part of a positive semi-definite matrix.
+        """

@@ -6,12 +6,13 @@ from typing import Self
 import numpy as np
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ModelError, ParameterError
-from data.arrays import Bools
+from data.arrays import Bools, Places
 from margin_models.base import CovarianceEstimator
-from margin_models.kernels.correlations import nearest_correlation, pairwise_correlations
+from margin_models.kernels.correlations import pairwise_correlations, positive_completion, reconciled_correlations
 from margin_models.kernels.tails import complete
 
 LEAST_RETURNS = 20  # of an underlying, or of two in common: fewer say next to nothing of how they move
+LONGEST_HALF_LIFE = 1e9  # horizons: more is a slip, and soon beyond what a float counts
 _MEMORY = 10  # half-lives kept: what is older weighs less than a thousandth
 _ROUNDING = 1e-8  # how far below zero an eigenvalue of a correlation matrix may be rounded
 
@@ -19,7 +20,8 @@ _ROUNDING = 1e-8  # how far below zero an eigenvalue of a correlation matrix may
 def sound_covariance(estimator: CovarianceEstimator, past: MarketHistory, book: Book) -> Floats:
     """What the fitted estimator says of the underlyings that some portfolio holds, (A, A); 0 for all others.
 
-    What nobody holds never matters: it may be unknown, or anything else.
+    What nobody holds never matters: it may be unknown, or anything else. Two of which too little is known together,
+    and which no portfolio holds together, get what others imply of them.
 
     Raises
     ------
@@ -34,10 +36,31 @@ def sound_covariance(estimator: CovarianceEstimator, past: MarketHistory, book: 
         raise ModelError(f"{estimator!r}: a covariance must have the shape {(size, size)}, got {covariance.shape}")
     holds = book.by_underlying(np.ones(len(book.instruments)), past.now, gross=True) > 0
     used, unknown = holds.any(axis=0), np.isnan(covariance)
-    if unknown[np.ix_(used, used)].any():
+    block = covariance[np.ix_(used, used)]
+    if np.isnan(block).any():
         _refuse_unknown(estimator, past, unknown & (holds.T.astype(np.float64) @ holds > 0))
-    told = np.where(unknown | ~np.outer(used, used), 0.0, covariance)
-    refuse_not_psd(told[np.ix_(used, used)], estimator)
+        block = _completed(block, estimator)
+    told = np.zeros_like(covariance)
+    told[np.ix_(used, used)] = refuse_not_psd(block, estimator)
+    return told
+
+
+def _completed(covariance: Floats, who: object) -> Floats:
+    """The same (A, A) matrix with covariances in place of NaN; all variances are known.
+
+    ModelError, naming `who`, where what is known with all others is no covariance; nothing of that moves.
+    """
+    unknown = np.isnan(covariance)
+    whole = ~unknown.any(axis=1)
+    refuse_not_psd(covariance[np.ix_(whole, whole)], who)
+    spread = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    most = (1.0 + _ROUNDING) * np.outer(spread, spread)
+    if np.isinf(covariance).any() or not (unknown | (np.abs(covariance) <= most)).all():
+        refuse_not_psd(np.where(unknown, 0.0, covariance), who)
+    scale = np.where(spread > 0, spread, 1.0)
+    unit = reconciled_correlations(covariance / np.outer(scale, scale))
+    told: Floats = positive_completion(unit, unknown.sum(axis=1)) * np.outer(spread, spread)
+    told[np.ix_(whole, whole)] = covariance[np.ix_(whole, whole)]
     return told
 
 
@@ -48,13 +71,18 @@ def _refuse_unknown(estimator: CovarianceEstimator, past: MarketHistory, missing
     names, blind = past.underlyings, np.flatnonzero(np.diag(missing))
     known = np.isfinite(past.returns(estimator.coverage_))
     if blind.size:
-        told = ", ".join(f"{names[a]} ({known[:, a].sum()} in all)" for a in blind)
+        counts = known[:, blind].sum(axis=0)
+        told = ", ".join(f"{names[a]} ({count} in all)" for a, count in zip(blind, counts, strict=True))
     else:
         one, other = np.argwhere(missing)[0]
-        told = f"{names[one]} and {names[other]} together ({(known[:, one] & known[:, other]).sum()} in all)"
+        counts = (known[:, [one]] & known[:, [other]]).sum(axis=0)
+        told = f"{names[one]} and {names[other]} together ({counts[0]} in all)"
+    enough = counts.min() >= LEAST_RETURNS
+    late = "; enough are known in all, so they are too old, or forecasts that make innovations of them lack"
     raise HistoryError(
         f"{estimator!r} says nothing (NaN) of {told} in {past!r}: what a portfolio holds needs {LEAST_RETURNS} known "
-        f"returns among the newest at least, and each two of its underlyings as many in common"
+        f"returns among the newest at least, or innovations where it learns from them, and each two of its underlyings "
+        f"as many in common{late if enough else ''}"
     )
 
 
@@ -112,16 +140,42 @@ def correlation_of(covariance: Floats) -> Floats:
 
 
 def known_correlations(returns: Floats, weights: Floats) -> Floats:
-    """Correlations of (S, A) returns, (A, A), positive semi-definite; NaN where fewer than `LEAST_RETURNS` tell them.
+    """Correlations of (S, A) returns, (A, A); NaN where fewer than `LEAST_RETURNS` tell them.
 
-    Each pair from the rows that know both; where holes make that no correlation matrix, the nearest one stands in. Two
-    that never moved together have a correlation of zero.
+    Each pair from the rows that know both. What is not NaN is part of a positive semi-definite matrix: where holes
+    make it none, the pairs of what is known for less (`standing`) move, and what has no hole stays as it is. Two that
+    never moved together have a correlation of zero.
     """
     told = pairwise_correlations(returns, weights, 0)
-    count = np.isfinite(returns).astype(np.float64)
+    known = np.isfinite(returns)
     told = np.where(np.isnan(told), 0.0, told)
+    if known.all():
+        told[:] = told if len(returns) >= LEAST_RETURNS else np.nan
+        return told
+    count = known.astype(np.float64)
     told[count.T @ count < LEAST_RETURNS] = np.nan
-    return told if np.isfinite(returns).all() else nearest_correlation(told)
+    return made_positive(told, returns, weights)
+
+
+def made_positive(correlation: Floats, returns: Floats, weights: Floats) -> Floats:
+    """The same correlations, (A, A), part of a positive semi-definite matrix; what is NaN stays so.
+
+    Where they are not, the pairs of what is known for less in (S, A) returns move.
+    """
+    told = positive_completion(correlation, standing(returns, weights))
+    return np.where(np.isnan(correlation), np.nan, told)
+
+
+def standing(returns: Floats, weights: Floats) -> Places:
+    """How well each underlying of (S, A) returns is known, (A,): 0 without a hole, and 1 more for each tenth missing.
+
+    A tenth of the weights, (S,), of the rows that know anything.
+    """
+    known = np.isfinite(returns)
+    some = known.any(axis=1)
+    missing = weights[some] @ ~known[some] / max(weights[some].sum(), np.finfo(float).tiny)
+    holes = (~known[some]).any(axis=0)
+    return np.where(holes, np.maximum(np.ceil(10.0 * missing), 1.0), 0.0).astype(np.int64)
 
 
 def root_mean_square(returns: Floats, weights: Floats) -> Floats:
@@ -132,17 +186,24 @@ def root_mean_square(returns: Floats, weights: Floats) -> Floats:
     return np.asarray(np.sqrt(np.divide(square, weight, out=np.full_like(square, np.nan), where=enough & (weight > 0))))
 
 
-def well_known(returns: Floats) -> Bools:
-    """Which underlyings of (S, A) returns are known long enough to learn from together, (A,).
+def well_known(returns: Floats, least: int = LEAST_RETURNS) -> Bools:
+    """Which underlyings of (S, A) returns to learn from together, (A,): those with the most returns in common rows.
 
-    The best known ones, as many as still share half of the returns of the best of all, and `LEAST_RETURNS`.
+    Of all sets of at least `least` common rows that are looked at, the one of the most rows times underlyings. They
+    grow one by one, from the best known on: by an underlying's own returns, and by those that it shares with others.
+    Thus neither one with a long past of its own, nor a newcomer, stands for a market.
     """
     known = np.isfinite(returns)
-    count = known.sum(axis=0)
-    order = np.argsort(-count, kind="stable")
-    shared = np.logical_and.accumulate(known[:, order], axis=1).sum(axis=0)
-    enough = np.zeros(len(count), dtype=bool)
-    enough[order] = shared >= max(0.5 * count.max(initial=0), LEAST_RETURNS)
+    known &= known.sum(axis=0) >= least
+    count = known.astype(np.float64)
+    most, enough = 0, np.zeros(known.shape[1], dtype=bool)
+    for rank in (count.sum(axis=0), count.T @ count.sum(axis=1)):
+        order = np.argsort(-rank, kind="stable")
+        shared = np.logical_and.accumulate(known[:, order], axis=1).sum(axis=0)
+        cells = np.where(shared >= least, shared * np.arange(1, len(order) + 1), 0)
+        if cells.max(initial=0) > most:
+            most, enough = int(cells.max()), np.zeros_like(enough)
+            enough[order[: int(cells.argmax()) + 1]] = True
     return enough
 
 
@@ -160,16 +221,19 @@ class EwmaCovariance(CovarianceEstimator):
 
     Parameters
     ----------
-    half_life : horizons after which an observation weighs half; infinite for all of the past alike.
+    half_life : horizons after which an observation weighs half, 1e9 at most; infinite for all of the past alike.
     """
 
     def __init__(self, half_life: float = 20.0) -> None:
         self.half_life = half_life
 
     def estimate(self, past: MarketHistory) -> Floats:
-        """(A, A), NaN for fewer than `LEAST_RETURNS`; ParameterError if the half-life is not positive."""
-        if not self.half_life > 0:
-            raise ParameterError(f"half_life must be > 0, got {self.half_life}. Typical values: 10-60 horizons.")
+        """(A, A), NaN for fewer than `LEAST_RETURNS`; ParameterError for a half-life out of range."""
+        if not (0 < self.half_life <= LONGEST_HALF_LIFE or self.half_life == math.inf):
+            raise ParameterError(
+                f"half_life must lie in (0, {LONGEST_HALF_LIFE:g}] or be infinite, got {self.half_life}. "
+                f"Typical values: 10-60 horizons."
+            )
         steps = past.steps(self.coverage_)
         rows = self.half_life * steps
         kept = len(past) if math.isinf(rows) else max(math.ceil(_MEMORY * rows), 2 * LEAST_RETURNS)

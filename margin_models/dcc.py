@@ -8,8 +8,8 @@ from sklearn.base import clone
 
 from data import Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from margin_models.base import CovarianceEstimator, VolatilityForecaster
-from margin_models.covariance import LEAST_RETURNS, known_correlations, root_mean_square, well_known
-from margin_models.kernels.correlations import dcc_loglikelihood, dcc_state, nearest_correlation
+from margin_models.covariance import LEAST_RETURNS, known_correlations, made_positive, root_mean_square, well_known
+from margin_models.kernels.correlations import dcc_loglikelihood, dcc_state
 from margin_models.kernels.tails import complete
 from margin_models.volatility.ewma import EwmaVolatility
 
@@ -20,6 +20,7 @@ LEAST_GAIN = 3.0  # of log-likelihood over constant correlations
 LEAST_SIGMA = 0.1  # of an underlying's own root mean square: a forecast below is taken for this
 
 _STARTS = [(n, m) for n in (0.01, 0.03, 0.08, 0.2) for m in (0.3, 0.6, 0.85, 0.95) if n + m < PERSISTENCE]
+_NEVER = 1e300  # stands for a log-likelihood of -inf, which the search cannot subtract
 _BEST = 2  # starts that are followed to their optimum
 
 
@@ -48,7 +49,7 @@ def learn_dcc(innovations: Floats, target: Floats) -> Dynamics:
         return float(dcc_loglikelihood(innovations, target, news, memory, target))
 
     def unlikely(free: Floats) -> float:
-        return -told(*_inside(free))
+        return min(-told(*_inside(free)), _NEVER)
 
     still = Dynamics(0.0, 0.0, told(0.0, 0.0), 0.0)
     if not math.isfinite(still.loglikelihood):
@@ -75,11 +76,12 @@ class DccCovariance(CovarianceEstimator):
     """Dynamic conditional correlations between returns over their forecast volatility, times today's forecasts.
 
     Engle (2002), "Dynamic conditional correlation", J. Business and Economic Statistics 20; DCC(1,1) with correlation
-    targeting. `fit` learns how fast correlations move, from underlyings that are known for long; each decision filters
-    them anew up to now, each pair by the rows that know both, and takes the nearest correlation matrix. A row is a
-    whole horizon: where horizons overlap, every h-th return is taken, the last ending now. A fit that fails a gate
-    leaves correlations constant until the next one, and `failures_` says why. A forecast of less than a tenth of an
-    underlying's root mean square return is taken for that tenth, so that what stood still tells how far it moves.
+    targeting. `fit` learns how fast correlations move, from underlyings that are known for long together; each decision
+    filters them anew up to now, each pair by the rows that know both; where that is no correlation matrix, the pairs of
+    what is known for less move. A row is a whole horizon: where horizons overlap, every h-th return is taken, the last
+    ending now. A fit that fails a gate leaves correlations constant until the next one, and `failures_` says why. A
+    forecast of less than a tenth of an underlying's root mean square return is taken for that tenth, so that what stood
+    still tells how far it moves.
 
     Parameters
     ----------
@@ -111,7 +113,9 @@ class DccCovariance(CovarianceEstimator):
         forecaster = EwmaVolatility() if self.volatility is None else clone(self.volatility)
         self.volatility_: VolatilityForecaster = forecaster.fit(past, coverage)
         innovations, _ = self._innovations(past, self.window_)
-        enough = well_known(innovations)
+        enough = well_known(innovations, LEAST_HORIZONS)
+        if not enough.any():
+            enough = well_known(innovations)
         if not enough.any():
             most = np.isfinite(innovations).sum(axis=0).max(initial=0)
             raise HistoryError(
@@ -134,7 +138,7 @@ class DccCovariance(CovarianceEstimator):
         spread = np.sqrt(np.diag(state))
         correlation = np.clip(state / np.outer(spread, spread), -1.0, 1.0)
         np.fill_diagonal(correlation, np.where(np.isnan(spread), np.nan, 1.0))
-        return nearest_correlation(correlation) * np.outer(sigma, sigma)
+        return made_positive(correlation, innovations, np.ones(len(innovations))) * np.outer(sigma, sigma)
 
     def _innovations(self, past: MarketHistory, rows: int) -> tuple[Floats, Floats]:
         """Returns over the forecast at their start, a horizon apart, (S, A), NaN where unknown; forecasts now, (A,)."""

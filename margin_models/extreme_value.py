@@ -8,7 +8,7 @@ import numpy as np
 from data import Book, Coverage, Floats, MarketHistory, ParameterError
 from margin_models.base import MarginModel, Requirement, TailForecast, VolatilityForecaster
 from margin_models.generalised_pareto import fit_tails, refusals, tail_beyond
-from margin_models.historical_law import charged, sample_of
+from margin_models.historical_law import Cohort, charged, sample_of, tails_of
 from margin_models.historical_var import FilteredHistoricalVaR
 
 _FIT = 150  # multiplications an excess: 27 starts, some ten Newton steps with a logarithm and a division each
@@ -82,6 +82,11 @@ class ExtremeValueVaR(MarginModel):
         """
         empirical = self.filtered_.tail(past, book)
         losses = sample_of(empirical)
+        return TailForecast(*tails_of(losses, lambda cohort: self._smoothed(past, cohort, empirical)), losses)
+
+    def _smoothed(self, past: MarketHistory, cohort: Cohort, empirical: TailForecast) -> tuple[Floats, Floats]:
+        """Quantile and shortfall of the law fitted to a cohort's losses, the empirical ones where it is refused."""
+        losses, at = cohort.losses, cohort.portfolios
         size = losses.shape[1]
         beyond = max(round(self.share * size), 1)
         upper = np.sort(np.partition(losses, size - beyond - 1, axis=1)[:, size - beyond - 1 :], axis=1)
@@ -93,8 +98,8 @@ class ExtremeValueVaR(MarginModel):
         kept = reasons == ""
         moving = losses.max(axis=1) > losses.min(axis=1)
         self._report(past, [str(reason) for reason in reasons[moving & ~kept]])
-        var = np.where(kept, var, empirical.var)
-        return TailForecast(var, np.maximum(np.where(kept, es, empirical.es), var), losses)
+        var = np.where(kept, var, empirical.var[at])
+        return var, np.maximum(np.where(kept, es, empirical.es[at]), var)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The empirical margin by underlying, and what the fitted tail adds or takes away."""

@@ -1,6 +1,8 @@
 """What does a sample of past horizons say about the loss of a book today?"""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,77 @@ from margin_models.revalue import book_pnl, pnl_by_underlying
 from margin_models.scenarios import Scenarios, historical, numeraire_column
 
 LEAST_SIGMA = 0.1  # of an asset's own deviation over the window: a forecast below it is taken for it
+MOST_RATIO = 10.0  # of today's forecast over that of then: no past move is blown up by more
+
+
+class KnownHorizons(NamedTuple):
+    """The past horizons that some portfolio knows all about: `rows` of the lookback (S,), and a scenario for each.
+
+    `known` says which of these scenarios each portfolio knows, (P, scenarios); None where each knows all of them.
+    """
+
+    rows: Bools
+    scenarios: Scenarios
+    known: Bools | None
+
+    def losses(self, book: Book, past: MarketHistory, coverage: Coverage) -> Floats:
+        """What each portfolio loses in each scenario, options revalued as the horizon ends; NaN where unknown."""
+        lost = -book_pnl(book, past.now, self.scenarios, past.now.years_ahead(coverage))
+        return lost if self.known is None else np.where(self.known, lost, np.nan)
+
+    def counts(self, book: Book) -> Floats:
+        """How many scenarios each portfolio knows, (P,)."""
+        if self.known is None:
+            return np.full(len(book.portfolios), float(len(self.scenarios)))
+        return np.asarray(self.known.sum(axis=1), dtype=np.float64)
+
+
+class Cohort(NamedTuple):
+    """Portfolios (p,) that know the same scenarios (s,), by their places, and their losses (p, s)."""
+
+    portfolios: Places
+    scenarios: Places
+    losses: Floats
+
+
+def cohorts(losses: Floats) -> list[Cohort]:
+    """Portfolios by what they know of (P, S) losses, which are NaN elsewhere; as a rule all know the same."""
+    if not np.isnan(losses).any():
+        return [Cohort(np.arange(losses.shape[0]), np.arange(losses.shape[1]), losses)]
+    known = ~np.isnan(losses)
+    places = [(who, np.flatnonzero(known[who[0]])) for who in alike(known)]
+    return [Cohort(who, where, losses[np.ix_(who, where)]) for who, where in places]
+
+
+def alike(rows: Bools) -> list[Places]:
+    """The places of (P, K) rows that are equal, those together, in order of the first.
+
+    >>> [places.tolist() for places in alike(np.array([[True, False], [True, True], [True, False]]))]
+    [[0, 2], [1]]
+    """
+    places: dict[bytes, list[int]] = {}
+    for place, row in enumerate(np.packbits(rows, axis=1)):
+        places.setdefault(row.tobytes(), []).append(place)
+    return [np.array(equal) for equal in places.values()]
+
+
+def tails_of(losses: Floats, tails: Callable[[Cohort], tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Quantile and mean beyond it, (P,) each, of every portfolio's own losses, cohort by cohort."""
+    var, es = np.empty((2, len(losses)))
+    for cohort in cohorts(losses):
+        var[cohort.portfolios], es[cohort.portfolios] = tails(cohort)
+    return var, es
+
+
+def picks_of(losses: Floats, pick: Callable[[Cohort], tuple[Places, Floats]]) -> tuple[Places, Floats]:
+    """Scenarios picked for each portfolio and their weights, (P, k) both; cohorts that pick fewer have some of none."""
+    picks = [(cohort, *pick(cohort)) for cohort in cohorts(losses)]
+    shape = len(losses), max((places.shape[1] for _, places, _ in picks), default=0)
+    picked, weight = np.zeros(shape, dtype=np.intp), np.zeros(shape)
+    for cohort, places, share in picks:
+        picked[cohort.portfolios, : places.shape[1]] = cohort.scenarios[places]
+        weight[cohort.portfolios, : places.shape[1]] = share
+    return picked, weight
 
 
 def at_the_quantile(losses: Floats, level: float) -> tuple[Places, Floats]:
@@ -35,10 +108,10 @@ def beyond_the_quantile(losses: Floats, quantile: Floats, level: float) -> tuple
     return order, counted / counted.sum(axis=1, keepdims=True)
 
 
-def empirical_tail(book: Book, past: MarketHistory, scenarios: Scenarios, coverage: Coverage) -> TailForecast:
-    """The empirical law of a book's loss in each scenario, options revalued as the horizon ends."""
-    losses = -book_pnl(book, past.now, scenarios, past.now.years_ahead(coverage))
-    return TailForecast(*book_tails(losses, coverage.level), losses)
+def empirical_tail(book: Book, past: MarketHistory, horizons: KnownHorizons, coverage: Coverage) -> TailForecast:
+    """The empirical law of each portfolio's losses in the horizons it knows; the sample is NaN in the others."""
+    losses = horizons.losses(book, past, coverage)
+    return TailForecast(*tails_of(losses, lambda cohort: book_tails(cohort.losses, coverage.level)), losses)
 
 
 def charged(told: TailForecast, shortfall: bool) -> Floats:
@@ -47,15 +120,18 @@ def charged(told: TailForecast, shortfall: bool) -> Floats:
 
 
 def by_underlying(
-    book: Book, past: MarketHistory, scenarios: Scenarios, coverage: Coverage, shortfall: bool = False
+    book: Book, past: MarketHistory, horizons: KnownHorizons, coverage: Coverage, shortfall: bool = False
 ) -> Requirement:
     """The quantile, or the mean beyond it, split by underlying on the scenarios that make it."""
-    told = empirical_tail(book, past, scenarios, coverage)
-    losses = sample_of(told)
-    picks = (
-        beyond_the_quantile(losses, told.var, coverage.level) if shortfall else at_the_quantile(losses, coverage.level)
-    )
-    return split(book, past, scenarios, coverage, charged(told, shortfall), *picks)
+    told, level = empirical_tail(book, past, horizons, coverage), coverage.level
+
+    def pick(cohort: Cohort) -> tuple[Places, Floats]:
+        if shortfall:
+            return beyond_the_quantile(cohort.losses, told.var[cohort.portfolios], level)
+        return at_the_quantile(cohort.losses, level)
+
+    picks = picks_of(sample_of(told), pick)
+    return split(book, past, horizons.scenarios, coverage, charged(told, shortfall), *picks)
 
 
 def split(
@@ -80,7 +156,7 @@ def split(
 
 
 def sample_of(told: TailForecast) -> Floats:
-    """The losses behind an empirical law, (P, S)."""
+    """The losses behind an empirical law, (P, S); NaN in what a portfolio does not know."""
     assert told.sample is not None
     return told.sample
 
@@ -122,41 +198,90 @@ def floored(sigma: Floats, moves: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(sigma) & others, usual, told))
 
 
-def known_rows(moves: Floats, recent: MarketHistory, book: Book | None) -> Bools:
-    """Which of (S, A) rows have no hole in what the book holds or counts in, (S,); of all assets without a book."""
-    return complete(moves[:, _needed_columns(recent, book)])
+def rescaled(moves: Floats, sigma: Floats) -> Floats:
+    """Past moves (S, A) at today's forecast, the last of (T, A), over that of their start; NaN where one is unknown.
+
+    No move grows by more than `MOST_RATIO`, the edge of what is a plausible change of forecast: on the day after a
+    peg broke, the break over the forecast before it says nothing of how much further the asset may fall.
+    """
+    start = sigma[: len(moves)]
+    ratio = np.divide(sigma[-1], start, out=np.full_like(start, np.nan), where=start > 0)
+    # An asset that has defaulted no longer moves, whatever its volatility was.
+    return np.where(moves == 0.0, 0.0, moves * np.minimum(ratio, MOST_RATIO))
 
 
-def _needed_columns(recent: MarketHistory, book: Book | None) -> Bools:
+def known_horizons(
+    moves: Floats, recent: MarketHistory, coverage: Coverage, model: MarginModel, book: Book | None = None
+) -> KnownHorizons:
+    """The rows of (S, A) USD moves that each portfolio knows, with what implied volatility did meanwhile.
+
+    A portfolio knows a row that has no hole in what it holds or all is counted in, whatever others hold; without a
+    book, one that has no hole at all. What it does not hold stands still where it is unknown. HistoryError where the
+    rows of some portfolio are fewer than the level needs.
+    """
+    patterns, which = _patterns(moves, recent, book)
+    for n, pattern in enumerate(patterns):
+        if not supports(int(pattern.sum()), coverage.level):
+            holders = _needed_columns(recent, book, np.flatnonzero(which == n))
+            raise HistoryError(
+                f"{model!r}: a {coverage.level} quantile needs {needed(coverage.level)} complete horizon returns, "
+                f"got {pattern.sum()} of {len(moves)}{_rarest(moves, recent, holders)}"
+            )
+    rows = np.asarray(patterns.any(axis=0))
+    told, implied = moves[rows], recent.implied_changes(coverage)
+    scenarios = historical(np.where(np.isnan(told), 0.0, told), implied[rows], recent.time[: len(moves)][rows])
+    return KnownHorizons(rows, scenarios, None if patterns[:, rows].all() else patterns[which][:, rows])
+
+
+def _patterns(moves: Floats, recent: MarketHistory, book: Book | None) -> tuple[Bools, Places]:
+    """Which of (S, A) rows are complete, for every kind of portfolio (K, S), and of which kind each is, (P,)."""
+    columns = _needed_columns(recent, book)
+    unknown: Bools = ~np.isfinite(moves)
+    shared = np.asarray(unknown[:, columns].all(axis=1)) & columns.any()
+    gaps = np.flatnonzero(columns & (unknown & ~shared[:, None]).any(axis=0))
+    size = 1 if book is None else len(book.portfolios)
+    if book is None or not gaps.size or size < 2:
+        return complete(moves[:, columns])[None], np.zeros(size, dtype=np.intp)
+    holds = _holdings(recent, book)
+    idle = ~holds.any(axis=1)  # loses nothing in any row: of whichever kind another is
+    own = numeraire_column(recent)
+    if own is not None:
+        holds[:, own] = True
+    holds[idle] = holds[idle.argmin()]
+    which, kinds = np.zeros(size, dtype=np.intp), alike(holds[:, gaps])
+    rows = np.empty((len(kinds), len(moves)), dtype=bool)
+    for n, who in enumerate(kinds):
+        which[who] = n
+        rows[n] = ~(shared | unknown[:, gaps[holds[who[0], gaps]]].any(axis=1))
+    return rows, which
+
+
+def _holdings(recent: MarketHistory, book: Book) -> Bools:
+    """Which underlyings each portfolio holds, (P, A)."""
+    portfolio, instrument, quantity = book.holdings()
+    holds = np.zeros((len(book.portfolios), len(recent.underlyings)), dtype=bool)
+    real = quantity != 0
+    holds[portfolio[real], book.listing.columns(recent.underlyings)[instrument[real]]] = True
+    return holds
+
+
+def _needed_columns(recent: MarketHistory, book: Book | None, portfolios: Places | None = None) -> Bools:
+    """What some portfolio (of those at these places) holds, and what all is counted in, (A,)."""
     if book is None:
         return np.ones(len(recent.underlyings), dtype=bool)
     needed_here = np.zeros(len(recent.underlyings), dtype=bool)
-    needed_here[book.listing.columns(recent.underlyings)[book.held]] = True
+    if portfolios is None:
+        needed_here[book.listing.columns(recent.underlyings)[book.held]] = True
+    else:
+        needed_here[_holdings(recent, book)[portfolios].any(axis=0)] = True
     own = numeraire_column(recent)
     if own is not None:
         needed_here[own] = True
     return needed_here
 
 
-def known_scenarios(
-    moves: Floats, recent: MarketHistory, coverage: Coverage, model: MarginModel, book: Book | None = None
-) -> Scenarios:
-    """The rows of (S, A) USD moves known for all that the book holds, with what implied volatility did meanwhile.
-
-    What no portfolio holds stands still where it is unknown. HistoryError where rows are fewer than the level needs.
-    """
-    known, level = known_rows(moves, recent, book), coverage.level
-    if not supports(int(known.sum()), level):
-        raise HistoryError(
-            f"{model!r}: a {level} quantile needs {needed(level)} complete horizon returns, "
-            f"got {known.sum()} of {len(moves)}{_rarest(moves, recent, book)}"
-        )
-    told, implied = moves[known], recent.implied_changes(coverage)
-    return historical(np.where(np.isnan(told), 0.0, told), implied[known], recent.time[: len(moves)][known])
-
-
-def _rarest(moves: Floats, recent: MarketHistory, book: Book | None) -> str:
-    """Which of the assets needed has the fewest moves, where it is short of some."""
-    counts = np.where(_needed_columns(recent, book), np.isfinite(moves).sum(axis=0), len(moves))
+def _rarest(moves: Floats, recent: MarketHistory, columns: Bools) -> str:
+    """Which of these underlyings (A,) has the fewest moves, where it is short of some."""
+    counts = np.where(columns, np.isfinite(moves).sum(axis=0), len(moves))
     least = int(counts.argmin())
     return f" ({recent.underlyings[least]} has {counts[least]})" if counts[least] < len(moves) else ""

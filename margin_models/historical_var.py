@@ -2,23 +2,23 @@
 
 from typing import Self
 
-import numpy as np
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, MarketHistory
 from margin_models import operations
 from margin_models.base import MarginModel, Requirement, TailForecast, VolatilityForecaster
 from margin_models.historical_law import (
+    KnownHorizons,
     by_underlying,
     charged,
     empirical_tail,
     floored,
-    known_scenarios,
+    known_horizons,
     lookback_rows,
     past_moves,
+    rescaled,
     unconverted,
 )
-from margin_models.scenarios import Scenarios
 from margin_models.volatility.ewma import EwmaVolatility
 
 
@@ -27,6 +27,9 @@ class HistoricalVaR(MarginModel):
 
     Reads the past afresh at each decision, so nothing goes stale between refits. Hendricks (1996), "Evaluation of
     value-at-risk models using historical data", FRBNY Economic Policy Review 2.
+
+    Each portfolio is replayed in the horizons that are known of all that it holds itself: a hole or a late listing
+    elsewhere costs it nothing.
 
     Parameters
     ----------
@@ -43,20 +46,23 @@ class HistoricalVaR(MarginModel):
         return charged(self.tail(past, book), self.shortfall)
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
-        """The empirical law; HistoryError where fewer complete returns remain than the level needs."""
-        return empirical_tail(book, past, self._scenarios(past, book), self.coverage_)
+        """The empirical law, the sample NaN in horizons with a hole in what a portfolio holds.
+
+        HistoryError where fewer complete returns remain to some portfolio than the level needs.
+        """
+        return empirical_tail(book, past, self._horizons(past, book), self.coverage_)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon that made it (of a shortfall, one that did)."""
-        return by_underlying(book, past, self._scenarios(past, book), self.coverage_, self.shortfall)
+        return by_underlying(book, past, self._horizons(past, book), self.coverage_, self.shortfall)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
         """Of a revaluation in every past horizon, (P,)."""
-        return operations.scan(book, len(self._scenarios(past, book)))
+        return operations.scan(book, 1) * self._horizons(past, book).counts(book)
 
-    def _scenarios(self, past: MarketHistory, book: Book | None = None) -> Scenarios:
+    def _horizons(self, past: MarketHistory, book: Book | None = None) -> KnownHorizons:
         recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
-        return known_scenarios(past_moves(recent, self.coverage_), recent, self.coverage_, self, book)
+        return known_horizons(past_moves(recent, self.coverage_), recent, self.coverage_, self, book)
 
 
 class FilteredHistoricalVaR(MarginModel):
@@ -69,8 +75,9 @@ class FilteredHistoricalVaR(MarginModel):
 
     What is filtered are USD moves; where all is counted in a coin, its own scenario converts the gains afterwards. No
     forecast is taken for less than a tenth of the asset's own root mean square over the lookback
-    (`historical_law.floored`): an asset that stood still and then moved keeps its move, neither lost nor blown up
-    without end.
+    (`historical_law.floored`), and no move grows by more than ten times (`historical_law.rescaled`): an asset that
+    stood still and then moved keeps its move, neither lost nor blown up without end. Each portfolio is replayed in the
+    horizons known of all that it holds, as in `HistoricalVaR`.
 
     Parameters
     ----------
@@ -101,25 +108,24 @@ class FilteredHistoricalVaR(MarginModel):
         return charged(self.tail(past, book), self.shortfall)
 
     def tail(self, past: MarketHistory, book: Book) -> TailForecast:
-        """The filtered law; HistoryError where fewer innovations are known than the level needs."""
-        return empirical_tail(book, past, self._scenarios(past, book), self.coverage_)
+        """The filtered law, the sample NaN in horizons with a hole in what a portfolio holds.
+
+        HistoryError where fewer innovations are known to some portfolio than the level needs.
+        """
+        return empirical_tail(book, past, self._horizons(past, book), self.coverage_)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon whose innovations made it."""
-        return by_underlying(book, past, self._scenarios(past, book), self.coverage_, self.shortfall)
+        return by_underlying(book, past, self._horizons(past, book), self.coverage_, self.shortfall)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
         """Of a revaluation in every past horizon, (P,)."""
-        return operations.scan(book, len(self._scenarios(past, book)))
+        return operations.scan(book, 1) * self._horizons(past, book).counts(book)
 
-    def _scenarios(self, past: MarketHistory, book: Book | None = None) -> Scenarios:
+    def _horizons(self, past: MarketHistory, book: Book | None = None) -> KnownHorizons:
         """USD innovations at today's volatility."""
         rows = lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_)
         told, coverage = unconverted(past, self.coverage_)
         moves = told.last(rows).returns(coverage)
         sigma = floored(self.volatility_.forecasts(told, min(rows, len(past))), moves)
-        start = sigma[: len(moves)]
-        ratio = np.divide(sigma[-1], start, out=np.full_like(start, np.nan), where=start > 0)
-        # An asset that has defaulted no longer moves, whatever its volatility was.
-        filtered = np.where(moves == 0.0, 0.0, moves * ratio)
-        return known_scenarios(filtered, past.last(rows), self.coverage_, self, book)
+        return known_horizons(rescaled(moves, sigma), past.last(rows), self.coverage_, self, book)

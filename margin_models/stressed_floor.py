@@ -9,8 +9,9 @@ from scipy import sparse
 from sklearn.base import clone
 
 from data import Book, Coverage, Floats, HistoryError, MarketHistory, ParameterError
-from data.arrays import Bools
+from data.arrays import Bools, Places
 from margin_models.base import MarginModel, Requirement
+from margin_models.historical_law import alike
 from margin_models.historical_var import FilteredHistoricalVaR, HistoricalVaR
 from margin_models.kernels.tails import upper_quantile
 
@@ -37,6 +38,7 @@ def stressed_windows(
     comes later, and whatever other underlyings do, so that the list only grows. Windows are laid every half window from
     the first row on, and moved back, by a tenth at most, to where most prices are known. An underlying of `columns`
     (all where None) is known where it has that price and, with the others that are, nine tenths of its returns.
+    Columns with other holes than these may so keep each other out: ask for those together that one portfolio holds.
     """
     returns = past.returns(coverage)
     columns = np.ones(len(past.underlyings), dtype=bool) if columns is None else columns
@@ -100,6 +102,27 @@ def only_legs(book: Book, underlyings: tuple[str, ...]) -> Book:
     return Book(some, book.portfolios, quantity)
 
 
+def only_portfolios(book: Book, places: Places) -> Book:
+    """The same legs of the portfolios at these places, in order."""
+    if len(places) == len(book.portfolios):
+        return book
+    rows = sparse.csr_array(book.quantity)[places] if sparse.issparse(book.quantity) else book.quantity[places]
+    return Book(book.instruments, tuple(book.portfolios[place] for place in places), rows, book.listing)
+
+
+def _with_the_same_gaps(past: MarketHistory, coverage: Coverage, holds: Bools, numeraire: Bools) -> list[Places]:
+    """Portfolios by place, those together that hold the same of what has holes of its own, from their (P, A)."""
+    columns = holds.any(axis=0) | numeraire
+    own = np.zeros(int(columns.sum()), dtype=bool)
+    for panel in (past.returns(coverage), past.spot):
+        unknown = ~np.isfinite(panel[:, columns])
+        # A hole that all share, as where the clock stood still, tells none from another.
+        own |= (unknown & ~unknown.all(axis=1, keepdims=True)).any(axis=0)
+    if not own.any() or len(holds) < 2:
+        return [np.arange(len(holds))]
+    return alike(holds[:, columns][:, own])
+
+
 def as_if_just_past(
     past: MarketHistory, start: int, stop: int, steps: int, known: Bools | None = None
 ) -> MarketHistory:
@@ -142,17 +165,22 @@ class StressedFloor(MarginModel):
 
     After what article 28 of Regulation (EU) 153/2013 and Eurex's PRISMA ask of stressed observations: a floor that does
     not fall when markets calm. Each underlying remembers its own crises (`stressed_windows`), in all of the past and
-    for good, whatever others do; a portfolio is asked for the worst of those that any of its underlyings remembers, so
-    that at the same state the floor of the same book never falls as time goes by. None is looked for ahead, and until
-    the past holds one window there is no floor. A leg on what was not listed then, or had too many holes, is left out
-    there: it neither asks nor offsets. What is remembered are the crises of single underlyings: one in which only a
-    spread moved is for `CorrelationBreakdown`.
+    for good, whatever others do and whatever other portfolios hold; a portfolio is asked for the worst of those that
+    any of its underlyings remembers, so that at the same state the floor of the same book never falls as time goes by.
+    None is looked for ahead, and until the past holds one window there is no floor. A leg on what was not listed then,
+    or had too many holes beside the portfolio's others, is left out there: it neither asks nor offsets. What is
+    remembered are the crises of single underlyings: one in which only a spread moved is for `CorrelationBreakdown`.
+
+    A charge costs one of `stressed` for each window remembered, of which there are ever more as the past grows, and
+    the search runs through all of the past at every decision, once for each set of underlyings with holes of their own
+    that some portfolio holds: on a long past it is far dearer than the model itself.
 
     Parameters
     ----------
     model : what is charged; `FilteredHistoricalVaR()` where None.
     stressed : what is asked of each window; `HistoricalVaR()` where None. One that looks at the newest rows most, as a
-        filtered one does, would see little but the window's end.
+        filtered one does, would see little but the window's end; one that reads an underlying by the others that the
+        market has makes the floor depend on what others hold where there are holes.
     window : rows of a window, as many as `stressed` needs to fit.
     windows : how many wildest windows yet an underlying remembers; more find more crises and cost more time.
     weight : share of the stressed margin that is the floor, > 0.
@@ -203,10 +231,11 @@ class StressedFloor(MarginModel):
         return self._floored(self.model_.explain(past, book), past, book)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
-        """Of the model, and of the stressed one a window, (P,)."""
+        """Of the model, and of the stressed one in each window that a portfolio is asked for, (P,)."""
         asked = self.model_.multiplications(past, book)
         for stress in self._stresses(past, book):
-            asked = asked + stress.model.multiplications(stress.past, stress.book)
+            counted = np.where(stress.asked, stress.model.multiplications(stress.past, stress.book), 0.0)
+            asked = asked + stress.of_all(counted, len(asked))
         return asked
 
     def _floored(self, asked: Requirement, past: MarketHistory, book: Book) -> Requirement:
@@ -214,18 +243,28 @@ class StressedFloor(MarginModel):
         worst = asked.worst or ("",) * len(book.portfolios)
         for stress in self._stresses(past, book):
             told = stress.model.requirement(stress.past, stress.book)
-            floor = np.where(stress.asked, self.weight * told.initial, 0.0)
+            floor = stress.of_all(np.where(stress.asked, self.weight * told.initial, 0.0), len(initial))
             worst = tuple(stress.name if higher else one for higher, one in zip(floor > initial, worst, strict=True))
             initial = np.maximum(initial, floor)
-            maintenance = np.maximum(maintenance, np.where(stress.asked, self.weight * told.maintenance, 0.0))
+            kept = np.where(stress.asked, self.weight * told.maintenance, 0.0)
+            maintenance = np.maximum(maintenance, stress.of_all(kept, len(initial)))
         parts = {**asked.components, "stressed floor": initial - asked.initial}
         return Requirement(book.portfolios, initial, maintenance, parts, worst)
 
     def _stresses(self, past: MarketHistory, book: Book) -> "Iterator[_Stress]":
-        """Each window that some portfolio is asked for, of what is held and what all is counted in."""
+        """Each window that some portfolio is asked for, of what it and its like hold and what all is counted in."""
         holds = book.by_underlying(np.ones(len(book.instruments)), past.now, gross=True) > 0
+        numeraire = np.array([name == past.numeraire for name in past.underlyings])
+        for members in _with_the_same_gaps(past, self.coverage_, holds, numeraire):
+            alike = only_portfolios(book, members)
+            yield from self._stresses_of(past, alike, members, holds[members], numeraire)
+
+    def _stresses_of(
+        self, past: MarketHistory, book: Book, members: Places, holds: Bools, numeraire: Bools
+    ) -> "Iterator[_Stress]":
+        """The same for the portfolios of a book, whose places among all are `members`."""
         steps, legs = past.steps(self.coverage_), dict[tuple[str, ...], Book]()
-        columns = holds.any(axis=0) | np.array([name == past.numeraire for name in past.underlyings])
+        columns = holds.any(axis=0) | numeraire
         for one in stressed_windows(past, self.coverage_, self.window, self.windows, columns):
             asked = np.asarray((holds & one.remember & one.known).any(axis=1))
             if asked.any():
@@ -238,6 +277,7 @@ class StressedFloor(MarginModel):
                     as_if_just_past(past, one.start, one.stop, steps, one.known),
                     legs[window.underlyings],
                     asked,
+                    members,
                 )
 
     def _fitted(self, window: MarketHistory) -> MarginModel:
@@ -267,10 +307,20 @@ class StressedFloor(MarginModel):
 
 
 class _Stress(NamedTuple):
-    """A window: its name, the model fitted to it, the past it makes, the legs it knows and who is asked for it (P,)."""
+    """A window: its name, the model fitted to it, the past it makes, and who holds which of the legs it knows.
+
+    `book` are the portfolios (p,) at the places `members` among all; `asked` says which of them remember it.
+    """
 
     name: str
     model: MarginModel
     past: MarketHistory
     book: Book
     asked: Bools
+    members: Places
+
+    def of_all(self, figures: Floats, count: int) -> Floats:
+        """Figures of the members (p,) among all portfolios (P,), 0 for the others."""
+        told = np.zeros(count)
+        told[self.members] = figures
+        return told

@@ -7,10 +7,19 @@ from data.arrays import Places
 from margin_models import operations
 from margin_models.base import MarginModel, Requirement, TailForecast
 from margin_models.covariance import ewma_weights
-from margin_models.historical_law import charged, known_rows, known_scenarios, lookback_rows, past_moves, split
+from margin_models.historical_law import (
+    Cohort,
+    KnownHorizons,
+    alike,
+    charged,
+    known_horizons,
+    lookback_rows,
+    past_moves,
+    picks_of,
+    split,
+    tails_of,
+)
 from margin_models.kernels.tails import needed
-from margin_models.revalue import book_pnl
-from margin_models.scenarios import Scenarios
 
 _ROUNDING = 1e-9
 
@@ -65,8 +74,9 @@ class AgeWeightedVaR(MarginModel):
     """Historical simulation in which each horizon counts a little less than the one after it.
 
     Boudoukh, Richardson and Whitelaw (1998), "The best of both worlds", Risk 11. Weights are those of `EwmaCovariance`:
-    a horizon with a hole is left out but still ages the others. Old losses fade instead of dropping out, at the price
-    of fewer effective observations: a decay of 0.98 has 99 at most, one too few in any window for a level of 0.99.
+    a horizon with a hole in what a portfolio holds is left out of its own but still ages the others. Old losses fade
+    instead of dropping out, at the price of fewer effective observations: a decay of 0.98 has 99 at most, one too few
+    in any window for a level of 0.99.
 
     Parameters
     ----------
@@ -90,43 +100,47 @@ class AgeWeightedVaR(MarginModel):
         HistoryError where the level needs more effective observations than there are, ParameterError for a decay or a
         lookback out of range.
         """
-        scenarios, weights = self._weighted(past, book)
-        losses = self._losses(past, book, scenarios)
-        return TailForecast(*weighted_tail(losses, weights, self.coverage_.level))
+        horizons, weights = self._weighted(past, book)
+        losses, level = horizons.losses(book, past, self.coverage_), self.coverage_.level
+        tails = tails_of(losses, lambda cohort: weighted_tail(cohort.losses, weights[cohort.scenarios], level))
+        return TailForecast(*tails)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying, and the past horizon that weighs most in it."""
-        scenarios, weights = self._weighted(past, book)
-        losses = self._losses(past, book, scenarios)
+        horizons, weights = self._weighted(past, book)
         told = self.tail(past, book)
-        picks = (
-            beyond_the_weighted_quantile(losses, weights, told.var)
-            if self.shortfall
-            else at_the_weighted_quantile(losses, weights, self.coverage_.level)
-        )
-        return split(book, past, scenarios, self.coverage_, charged(told, self.shortfall), *picks)
+
+        def pick(cohort: Cohort) -> tuple[Places, Floats]:
+            own = weights[cohort.scenarios]
+            if self.shortfall:
+                return beyond_the_weighted_quantile(cohort.losses, own, told.var[cohort.portfolios])
+            return at_the_weighted_quantile(cohort.losses, own, self.coverage_.level)
+
+        picks = picks_of(horizons.losses(book, past, self.coverage_), pick)
+        return split(book, past, horizons.scenarios, self.coverage_, charged(told, self.shortfall), *picks)
 
     def multiplications(self, past: MarketHistory, book: Book) -> Floats:
         """Of a revaluation in every past horizon, (P,)."""
-        return operations.scan(book, len(self._weighted(past, book)[0]))
+        return operations.scan(book, 1) * self._weighted(past, book)[0].counts(book)
 
-    def _losses(self, past: MarketHistory, book: Book, scenarios: Scenarios) -> Floats:
-        return -book_pnl(book, past.now, scenarios, past.now.years_ahead(self.coverage_))
-
-    def _weighted(self, past: MarketHistory, book: Book | None = None) -> tuple[Scenarios, Floats]:
+    def _weighted(self, past: MarketHistory, book: Book | None = None) -> tuple[KnownHorizons, Floats]:
         """Past horizons and their weights, (S,)."""
         if not 0.0 < self.decay <= 1.0:
             raise ParameterError(f"decay must lie in (0, 1], got {self.decay}. Typical values: 0.98-0.995.")
         recent = past.last(lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_))
         moves, level = past_moves(recent, self.coverage_), self.coverage_.level
-        scenarios = known_scenarios(moves, recent, self.coverage_, self, book)
-        weights = ewma_weights(len(moves), self.decay ** (1.0 / past.steps(self.coverage_)))[
-            known_rows(moves, recent, book)
-        ]
-        size = effective_observations(weights)
-        if level > (size + _ROUNDING) / (size + 1.0):
-            raise HistoryError(
-                f"{self!r}: a {level} quantile needs {needed(level)} effective observations, got {size:.1f} of "
-                f"{len(weights)} horizons: lengthen the lookback or raise the decay"
-            )
-        return scenarios, weights
+        horizons = known_horizons(moves, recent, self.coverage_, self, book)
+        weights = ewma_weights(len(moves), self.decay ** (1.0 / past.steps(self.coverage_)))[horizons.rows]
+        known = (
+            np.ones((1, len(weights)), dtype=bool)
+            if horizons.known is None
+            else horizons.known[[who[0] for who in alike(horizons.known)]]
+        )
+        for own in (weights[some] for some in known):
+            size = effective_observations(own)
+            if level > (size + _ROUNDING) / (size + 1.0):
+                raise HistoryError(
+                    f"{self!r}: a {level} quantile needs {needed(level)} effective observations, got {size:.1f} of "
+                    f"{len(own)} horizons: lengthen the lookback or raise the decay"
+                )
+        return horizons, weights

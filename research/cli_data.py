@@ -77,13 +77,20 @@ def data_check(
 
 
 def _keep(report: "ImportReport", out: Path | None) -> None:
-    """Write the JSON, under a name that follows from what the files hold."""
+    """Write the JSON, under a name that follows from what the files hold; SourceError where it cannot be kept."""
+    from data.errors import SourceError
     from data.storage import sha256_of, store_folder, write_whole
 
     payload = report.to_json().encode()
     path = out or store_folder() / "checks" / f"{sha256_of(payload)[:16]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, payload)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, payload)
+    except OSError as error:
+        if out is not None:
+            raise SourceError(f"{path}: the checks cannot be kept: {error.strerror or error}") from error
+        say(f"the checks are not kept in {path}: {error.strerror or error}")
+        return
     say(f"the checks are kept in {path}")
 
 

@@ -92,7 +92,7 @@ def _checks() -> Iterator[tuple["Check", str]]:
     """Checks of rows, then of their order and number, then of whole series, each with the kinds that it is asked of."""
     import numpy as np
 
-    from data import record_order, series_checks
+    from data import record_order, series_checks, tape_checks
     from data.check_results import Check
     from data.record_checks import Scope, row_rules
 
@@ -101,7 +101,11 @@ def _checks() -> Iterator[tuple["Check", str]]:
             yield rule.check, _named(rule.kinds)
 
     yield from rules(row_rules(Scope(np.datetime64("now", "ns"))))
-    for module, asked in ((record_order, "what has an order"), (series_checks, "bars")):
+    for module, asked in (
+        (record_order, "what has an order"),
+        (series_checks, "bars"),
+        (tape_checks, "trades, quotes"),
+    ):
         yield from ((one, asked) for one in vars(module).values() if isinstance(one, Check))
     yield from rules(series_checks.SERIES_RULES)
 

@@ -219,6 +219,7 @@ def test_the_command_refuses_in_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.shared
+@pytest.mark.skipif(not KLINES.is_dir(), reason=f"the reference folder {KLINES} is absent")
 def test_daily_klines_of_an_archive_give_a_table() -> None:
     """A short form: two coins, a hundred and fifty decisions, a small ensemble."""
     bars = read_bars([KLINES / f"{name}USDT.csv" for name in ("BTC", "ETH")])

@@ -89,12 +89,67 @@ def test_coin_margined_klines_count_contracts_and_have_no_quote_volume(tmp_path:
 
 def test_klines_of_a_mark_price_are_levels_and_no_bars(tmp_path: Path) -> None:
     level = kline(0).replace(",100,", ",0,").replace(",1100,7,60,660,", ",0,60,0,0,")
-    path = put(tmp_path, "BTCUSDT-1h-2024-01.zip", KLINES, level)
+    folder = tmp_path / "markPriceKlines"
+    folder.mkdir()
+    path = put(folder, "BTCUSDT-1h-2024-01.zip", KLINES, level)
     records = read(path)
+    assert (records.venue, records.symbol) == ("binance-futures", "BTCUSDT_MARK")
     assert (recognise(path).layout.name, records.kind) == ("binance index klines", INDEX)
     assert said(records, "time", "value", "open", "high", "low") == [("2024-01-01T01:00:00.000", 11, 10, 12, 9)]
-    asleep = level.replace(",60,0,0,0", ",0,0,0,0")
+    asleep = level.replace(",60,0,0,0", ",0,0,0,0").replace(",10,12,9,11,", ",10,10,10,10,")
     assert read(put(tmp_path, "BTCUSDT-1m-2020-01.csv", asleep)).kind is BARS
+
+
+@pytest.mark.parametrize("count", [0, 60])
+def test_marks_indices_and_premiums_are_three_levels_whatever_their_counts(tmp_path: Path, count: int) -> None:
+    level = kline(0).replace(",100,", ",0,").replace(",1100,7,60,660,", f",0,{count},0,0,")
+    named = {"markPriceKlines": "MARK", "indexPriceKlines": "INDEX", "premiumIndexKlines": "PREMIUM"}
+    for word, told in named.items():
+        (tmp_path / word / "BTCUSDT").mkdir(parents=True)
+        by_folder = read(put(tmp_path / word / "BTCUSDT", "BTCUSDT-1h-2024-01.csv", KLINES, level))
+        by_name = read(put(tmp_path, f"BTCUSDT-{word}-1h-2024-01.csv", level))
+        for records in (by_folder, by_name):
+            assert (records.kind, records.venue, records.symbol) == (INDEX, "binance-futures", f"BTCUSDT_{told}")
+    with pytest.raises(SourceError, match="expected a folder such as markPriceKlines"):
+        recognise(put(tmp_path, "BTCUSDT-1h-2024-01.csv", KLINES, level))
+
+
+def test_klines_of_futures_are_never_taken_for_spot(tmp_path: Path) -> None:
+    assert read(put(tmp_path, "BTCUSDT-1h-2024-01.csv", KLINES, kline(0))).venue == "unknown"
+    for folder, venue in {"um": "binance-futures", "spot": "binance", "cm": "binance-delivery"}.items():
+        (tmp_path / folder).mkdir()
+        assert read(put(tmp_path / folder, "BTCUSDT-1h-2024-01.csv", KLINES, kline(0))).venue == venue
+    mark = tmp_path / "mark"
+    mark.mkdir()
+    assert read(put(mark, "BTCUSDT-1h-2024-01.csv", kline(0))).kind is BARS  # a person's folder
+
+
+@pytest.mark.parametrize(
+    ("file", "symbol"),
+    [
+        ("2023-BTCUSDT.csv", "BTCUSDT"),
+        ("BTC_USDT-1h.csv", "BTC_USDT"),
+        ("BTC_BUSD-1h.csv", "BTC_BUSD"),
+        ("BTC-USDT-1h-2024-01.csv", "BTC-USDT"),
+        ("1000PEPEUSDT-1mo-2024-01.csv", "1000PEPEUSDT"),
+        ("BTCUSDT_240628-1h-2024-01.csv", "BTCUSDT_240628"),
+        ("BTCUSDT_1h_2024.csv", "BTCUSDT"),
+        ("币安人生USDT-1h-2025-10.csv", "币安人生USDT"),
+        ("2023-btcusdt.csv", "BTCUSDT"),
+    ],
+)
+def test_one_symbol_a_name(tmp_path: Path, file: str, symbol: str) -> None:
+    assert read(put(tmp_path, file, kline(0))).symbol == symbol
+
+
+def test_quoted_stamps_and_trailing_commas_are_read(tmp_path: Path) -> None:
+    plain = read(put(tmp_path, "BTCUSDT-1h.csv", KLINES, kline(0), kline(1)))
+    quoted = [",".join(f'"{cell}"' for cell in line.split(",")) for line in (kline(0), kline(1))]
+    for lines in (quoted, [kline(0) + ",", kline(1) + ","]):
+        records = read(put(tmp_path, "BTCUSDT-1h.csv", KLINES, *lines))
+        assert said(records, "opened", "time", "close") == said(plain, "opened", "time", "close")
+    with pytest.raises(SourceError, match="separated by semicolons"):
+        recognise(put(tmp_path, "BTCUSDT-1h.csv", KLINES, kline(0).replace(",", ";")))
 
 
 @pytest.mark.parametrize(

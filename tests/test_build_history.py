@@ -171,6 +171,29 @@ def test_a_frozen_history_knows_its_record_sets_which_stay(tmp_path: Path) -> No
     assert load("mine", folder).source == history.source
 
 
+def test_contracts_are_no_volume(tmp_path: Path) -> None:
+    base = _bars([10.0, 11, 12])
+    _kept(tmp_path, coin=Records(BARS, "binance-delivery", "BTCUSD_PERP", base.columns, base.row), base=base)
+    history = history_from(tmp_path, {"COIN": "coin", "BTC": "base"}, "1h")
+    assert history.volume is not None
+    np.testing.assert_array_equal(history.volume, [[np.nan, 2.0]] * 3)
+    assert history_from(tmp_path, {"COIN": "coin"}, "1h").volume is None
+
+
+def test_closes_alone_make_a_history_without_high_low_and_volume(tmp_path: Path) -> None:
+    blank: dict[str, Any] = {name: np.full(4, np.nan) for name in ("open", "high", "low", "volume")}
+    _kept(tmp_path, bars=_bars([10, 11, 12, 13.0], **blank))
+    history = history_from(tmp_path, {"BTC": "bars"}, "2h")
+    assert (history.high, history.low, history.volume) == (None, None, None)
+    np.testing.assert_array_equal(history.spot[:, 0], [11, 13])
+
+
+def test_a_clock_too_fine_to_be_held_is_refused(tmp_path: Path) -> None:
+    _kept(tmp_path, bars=_bars([10, 11.0]))
+    with pytest.raises(HistoryError, match="at most 50,000,000"):
+        history_from(tmp_path, {"BTC": "bars"}, "1ns")
+
+
 def test_features_come_from_the_rows_the_takers_and_the_fundings(tmp_path: Path) -> None:
     closes = 100 + np.random.default_rng(2).normal(size=200).cumsum()
     flow: dict[str, Any] = {"quote_volume": 2 * closes, "taker_buy_volume": np.linspace(0, 2, 200)}

@@ -55,7 +55,7 @@ def test_ledoit_wolf_shrinks_towards_no_correlation_and_keeps_the_variances() ->
 
 def test_bad_parameters_and_no_history_are_refused() -> None:
     history = market([0.01, 0.02] * 10)
-    with pytest.raises(ParameterError, match="half_life must be > 0, got 0"):
+    with pytest.raises(ParameterError, match=r"half_life must lie in \(0, 1e\+09\] or be infinite, got 0"):
         CorrelationVaR(EwmaCovariance(half_life=0)).fit(history, Coverage()).margin(history, book_of(1.0))
     with pytest.raises(ParameterError, match="degrees must be > 2, got 2"):
         CorrelationVaR(degrees=2).fit(history, Coverage()).margin(history, book_of(1.0))

@@ -118,6 +118,12 @@ def test_a_last_line_without_its_end_is_unknown(tmp_path: Path, cut: int) -> Non
     assert (len(got), got[1][0], math.isnan(got[1][1])) == (2, UNKNOWN, True)  # type: ignore[arg-type]
 
 
+def test_nanoseconds_survive_a_torn_line(tmp_path: Path) -> None:
+    file = put(tmp_path, "a,b\n1704067200000000001,1\n9223372036854775808,2\n17040\n")
+    (batch,) = batches(file, whole=("a",))
+    assert batch["a"].tolist() == [1704067200000000001, UNKNOWN, UNKNOWN]
+
+
 def test_bytes_that_are_no_text_are_kept_as_such(tmp_path: Path) -> None:
     file = put(tmp_path, HEADER + "1,2.5,buy,BTC\n2,3.5,sell,?\n")
     file.path.write_bytes(file.path.read_bytes().replace(b"?", b"\xff"))

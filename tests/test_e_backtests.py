@@ -15,7 +15,7 @@ from backtest.e_backtests import (
     quantile_evidence,
     shortfall_evidence,
 )
-from backtest.stakes import Constant, Gree, Grel, Stake
+from backtest.stakes import Constant, Gree, Grel, Past, Stake
 from data import Floats, ParameterError
 from data.laws import unit_tail
 
@@ -173,6 +173,37 @@ def test_a_monitor_goes_on_from_its_own_state_alone() -> None:
         with pytest.raises(ParameterError, match="finite and agree"):
             EvidenceMonitor(RATE, Constant(0.1)).resume(broken)
     assert EvidenceMonitor(RATE, Constant(0.1)).resume(state).state() == state
+
+
+def test_a_state_that_forgot_a_crossing_or_counts_in_fractions_is_refused() -> None:
+    monitor = EvidenceMonitor(RATE, Constant(0.3))
+    monitor.update(9.0, 1.0, stamp="first")  # 6.7 times the capital
+    state = monitor.state()
+    assert state["crossed"] == [[2.0, "first"], [5.0, "first"], [10.0, None]]
+    for days in ({"days": 7.9}, {"days": "1"}, {"past": {**state["past"], "days": 0.5}}):
+        with pytest.raises(ParameterError, match="must be what `state` told"):
+            EvidenceMonitor(RATE, Constant(0.3)).resume({**state, **days})
+    for first, last in ((None, None), ("first", "second")):
+        with pytest.raises(ParameterError, match="agree with each other"):
+            EvidenceMonitor(RATE, Constant(0.3)).resume(
+                {**state, "crossed": [[2.0, first], [5.0, first], [10.0, last]]}
+            )
+    assert EvidenceMonitor(RATE, Constant(0.3)).resume(state).state() == state
+
+
+@pytest.mark.parametrize("share", [1.0, 1.5, -0.1, math.nan])
+def test_a_stake_that_could_lose_more_than_all_is_refused_before_anything_changes(share: float) -> None:
+    class Reckless:
+        def share(self, past: Past, var: float, es: float | None, rate: float) -> float:
+            return share
+
+    monitor = EvidenceMonitor(RATE, Reckless())
+    before = monitor.state()
+    with pytest.raises(ParameterError, match=r"must stake a share within \[0, 1\)"):
+        monitor.update(0.5, 1.0)
+    assert monitor.state() == before
+    with pytest.raises(ParameterError, match=r"must stake a share within \[0, 1\)"):
+        evidence_path(np.zeros(3), 1.0, RATE, stake=Reckless())
 
 
 def test_a_loss_beyond_a_law_without_a_tail_is_evidence_with_a_bound() -> None:

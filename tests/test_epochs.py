@@ -12,7 +12,7 @@ from data.sources.epochs import instants, text_instants
 SCALES = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-@given(st.lists(st.tuples(st.integers(10**8, 9_000_000_000), st.sampled_from([*SCALES])), min_size=1, max_size=8))
+@given(st.lists(st.tuples(st.integers(631_152_000, 9_000_000_000), st.sampled_from([*SCALES])), min_size=1, max_size=8))
 def test_magnitude_tells_the_unit_value_by_value(counts: list[tuple[int, str]]) -> None:
     values = np.array([seconds * SCALES[unit] for seconds, unit in counts])
     expected = np.array([seconds for seconds, _ in counts]).astype("datetime64[s]")
@@ -20,7 +20,10 @@ def test_magnitude_tells_the_unit_value_by_value(counts: list[tuple[int, str]]) 
     assert instants(values).dtype == np.dtype("datetime64[ns]")
 
 
-@pytest.mark.parametrize("value", [-1, 0, 1, 99_999_999, 9_200_000_001, 92 * 10**17 + 1, -(2**63)])
+@pytest.mark.parametrize(
+    "value",
+    [-1, 0, 1, 631_151_999, 202413310800, 202401310860, 20240131080060, 9_200_000_001, 92 * 10**17 + 1, -(2**63)],
+)
 def test_other_counts_are_no_instant(value: int) -> None:
     assert np.isnat(instants(np.array([value]))).all()
     assert np.isnat(instants(np.array([value, 1_700_000_000]))).tolist() == [True, False]
@@ -32,6 +35,13 @@ def test_fractions_of_a_second_are_kept_to_the_microsecond() -> None:
         *("2020-01-01T00:00:00.123456", "NaT", "2020-01-01T00:00:00.123456", "NaT", "NaT"),
     ]
     assert instants(np.array([1577836800.0, 1577836800.5]))[1] == np.datetime64("2020-01-01T00:00:00.5", "ns")
+
+
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2100, 12, 31)), st.sampled_from([np.int64, np.float64]))
+def test_dates_without_marks_are_no_counts(instant: datetime, dtype: type) -> None:
+    stamps: np.ndarray = np.array([int(f"{instant:%Y%m%d%H%M}"), int(f"{instant:%Y%m%d%H%M%S}")], dtype)
+    expected = [np.datetime64(instant, "m"), np.datetime64(instant, "s")]
+    assert instants(stamps).tolist() == [one.astype("datetime64[ns]").item() for one in expected]
 
 
 def test_nanoseconds_lose_nothing() -> None:

@@ -249,6 +249,39 @@ def test_funding_and_liquidations_by_hand() -> None:
     assert pressure == pytest.approx([-200 * math.log(2) / 60, -100 * math.log(2) / 60])
 
 
+def test_contracts_need_what_one_is_worth() -> None:
+    def forced(venue: str, symbol: str) -> Records:
+        columns = {"time": after(0), "price": of(100), "size": of(2), "side": np.array([-1], np.int8)}
+        return Records(LIQUIDATIONS, venue, symbol, columns, np.arange(1, 2))
+
+    coin = forced("binance-delivery", "BTCUSD_PERP")
+    with pytest.raises(DataError, match="BTCUSD_PERP count contracts"):
+        liquidation_features(coin, "X", after(0))
+    with pytest.raises(DataError, match="contracts"):
+        liquidation_features(forced("deribit", "BTC-PERPETUAL"), "X", after(0))
+    with pytest.raises(ParameterError, match="above 0"):
+        liquidation_features(coin, "X", after(0), multiplier=0.0)
+    with pytest.raises(ParameterError, match="inverse"):
+        liquidation_features(coin, "X", after(0), inverse=True)
+    a_second = math.log(2) / 60
+    worth = {"inverse": (True, 100.0, 200), "linear": (False, 0.01, 2)}  # two of 100 dollars, two of a hundredth
+    for inverse, multiplier, notional in worth.values():
+        (told_,) = liquidation_features(coin, "X", after(0), "1min", multiplier=multiplier, inverse=inverse)
+        assert told_.values == pytest.approx([-notional * a_second])
+
+
+def test_a_quote_grows_old_from_its_own_instant() -> None:
+    quotes = records(QUOTES, after(0, 50), bid=of(99, 99), ask=of(101, 101), bid_size=of(1, 1), ask_size=of(3, 3))
+    ends = after(60, 120, 180, 240)
+    told_ = quote_features(quotes, "X", after(0, 60, 120, 180), ends, Timing("0s", "100s"))
+    panel = feature_panel(ends, ("X",), told_)
+    spread, flow = (panel.values[:, 0, panel.names.index(name)] for name in ("quoted_spread", "order_flow_imbalance"))
+    assert spread == pytest.approx([0.02, 0.02, NAN, NAN], nan_ok=True)
+    assert flow == pytest.approx([NAN, 0.0, NAN, NAN], nan_ok=True)
+    later = feature_panel(after(145, 155), ("X",), told_)
+    assert later.values[:, 0, later.names.index("quoted_spread")] == pytest.approx([0.02, NAN], nan_ok=True)
+
+
 def test_a_column_of_records_keeps_its_unit_and_when_it_was_received() -> None:
     funding = records(FUNDING, after(0, 60), rate=of(1, 2), received=after(1, 600))
     one = series_of(funding, "rate", "BTC")

@@ -151,7 +151,7 @@ def test_the_day_on_which_a_peg_breaks_is_neither_lost_nor_boundless(before: flo
     sample = model.tail(history, book).sample
     assert sample is not None
     worst = np.argmax(sample[1])
-    assert model._scenarios(history).names[worst] == str(history.time[499])[:16]
+    assert model._horizons(history, book).scenarios.names[worst] == str(history.time[499])[:16]
     sigma = model.volatility_.forecasts(history, 600)[-1, 1]
     usual = np.sqrt(np.mean(returns[1:, 1] ** 2))
     assert sample[1, worst] == pytest.approx(0.12 * sigma / (LEAST_SIGMA * usual), rel=1e-6)
@@ -187,7 +187,7 @@ def test_no_row_is_lost_to_an_asset_without_a_forecast_yet() -> None:
     spot: Floats = np.asarray(100.0 * np.cumprod(1.0 + returns, axis=0), dtype=np.float64)
     spot[:200, 1] = np.nan
     history = MarketHistory(moving(returns).time, ("A", "B"), spot)
-    assert len(FilteredHistoricalVaR().fit(history, DAY)._scenarios(history)) == 399  # every move that B has
+    assert len(FilteredHistoricalVaR().fit(history, DAY)._horizons(history).scenarios) == 399  # every move that B has
 
 
 def test_what_is_filtered_are_dollar_moves_whatever_is_counted_in() -> None:
@@ -197,7 +197,8 @@ def test_what_is_filtered_are_dollar_moves_whatever_is_counted_in() -> None:
     coin = history.valued_in("A")
     in_coin = Coverage(0.99, numeraire="A")
     model = FilteredHistoricalVaR()
-    usd, own = model.fit(history, DAY)._scenarios(history), model.fit(coin, in_coin)._scenarios(coin)
+    usd = model.fit(history, DAY)._horizons(history).scenarios
+    own = model.fit(coin, in_coin)._horizons(coin).scenarios
     assert_array_equal(usd.spot, own.spot)
     book = long_each(history, np.array([[1.0, 0.0], [0.0, -1.0]]))
     sample = model.tail(coin, book).sample

@@ -244,7 +244,7 @@ def test_a_recorders_file_is_read_stream_by_stream(tmp_path: Path) -> None:
     for n in range(40):
         book = {"e": "depthUpdate", "E": MS + n * 100, "s": "BTCUSDT", "U": n, "u": n, "pu": n - 1, "a": []}
         made = {"e": "trade", "E": MS + n * 100, "T": MS + n * 100, "s": "BTCUSDT", "t": n, "p": "42000", "q": "0.5"}
-        ticker = {"e": "bookTicker", "u": n, "s": "BTCUSDT", "b": "9", "B": "1", "a": f"{10 + n}", "A": "2"}
+        ticker = {"e": "bookTicker", "u": n, "s": "BTCUSDT", "b": "9", "B": "1", "a": f"{10 + n / 10}", "A": "2"}
         told = [{**book, "b": [["9", "1"]]}, {**made, "m": True, "X": "MARKET"}]
         told += [{**ticker, "T": MS + n * 100, "E": MS + n * 100}] if n % 2 else []
         lines += [f"{(MS + n * 100) * 10**6} {json.dumps({'stream': 'btcusdt@x', 'data': one})}" for one in told]
@@ -322,6 +322,19 @@ def test_the_shell_imports_and_checks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (told.exit_code, out.is_file()) == (0, True), told.output
     assert "BTCUSDT" in told.stdout
     assert RUNNER.invoke(app, ["data", "check", str(tmp_path / "none")]).exit_code == 2
+
+
+def test_a_store_that_cannot_be_written_costs_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").write_text("a file, and no folder")
+    monkeypatch.setenv("MARGINLAB_STORE", str(tmp_path / "store"))
+    good = written(tmp_path, KLINES, lines_of(KLINES))
+    told = RUNNER.invoke(app, ["data", "check", str(good)])
+    assert told.exit_code == 0, told.output
+    assert "not kept" in told.output
+    asked = RUNNER.invoke(app, ["data", "check", str(good), "--out", str(tmp_path / "store" / "told.json")])
+    assert asked.exit_code == 2
+    assert isinstance(asked.exception, SystemExit)
+    assert "cannot be kept" in asked.output
 
 
 def test_the_shell_checks_prices_that_are_no_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

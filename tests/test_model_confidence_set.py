@@ -78,6 +78,22 @@ def test_a_twin_of_the_best_model_does_not_beat_it(studentised: bool) -> None:
     assert table.loc[["best", "twin"], "spa_p"].tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("studentised", [True, False])
+def test_a_benchmark_that_is_worse_by_a_constant_is_always_beaten(studentised: bool) -> None:
+    best = losses_of(1, 60)[:, 0]
+    wild = losses_of(1, 60, seed=1)[:, 0]
+    for others in ([best], [best, wild], [best, best + 0.3]):
+        told = superior_ability(
+            np.column_stack([best + 0.4, *others]), 0, StationaryBlocks(4, 50), studentised=studentised
+        )
+        assert (told.lower, told.consistent, told.upper, told.testable) == (0.0, 0.0, 0.0, True)
+        assert told.statistic == pytest.approx(0.4)
+        assert "always loses less" in told.notes
+    kept = superior_ability(np.column_stack([best, best + 0.4]), 0, StationaryBlocks(4, 50), studentised=studentised)
+    assert (kept.lower, kept.consistent, kept.upper) == (1.0, 1.0, 1.0)
+    assert "always loses more" in kept.notes
+
+
 @pytest.mark.parametrize("size", [1e11, 1e13])
 def test_one_exploding_model_does_not_make_the_others_alike(size: float) -> None:
     losses, blocks = losses_of(4, 300, 2, 0.2), StationaryBlocks(5, 300, 1)

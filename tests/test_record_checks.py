@@ -108,6 +108,50 @@ def test_what_is_odd_is_noted_and_kept(records: Records, check: str, count: int)
     assert struck(records) == {check: (count, "accept")}
 
 
+@pytest.mark.parametrize("hours", [0.0, 0.0001, 80.0])
+def test_funding_is_paid_for_a_minute_to_a_day(hours: float) -> None:
+    records = funding(30)
+    spans = np.where(np.arange(30) == 4, hours, 8.0)
+    told = Records(records.kind, "v", "s", {**records.columns, "interval": spans}, records.row)
+    assert struck(told)["interval"] == (1, "quarantine")
+    assert "interval" not in struck(
+        Records(records.kind, "v", "s", {**records.columns, "interval": spans * 0 + 24}, records.row)
+    )
+
+
+def test_a_wider_band_holds_no_less_than_a_narrower_one() -> None:
+    told: dict[str, Any] = {"time": [START] * 4 + [START + HOUR] * 4, "band": [-0.02, -0.01, 0.01, 0.02] * 2}
+    told |= {"size": [2.0, 1, 1, 2] * 2, "notional": [20.0, 10, 10, 20] * 2}
+    assert struck(made(DEPTH, 8, **told)) == {}
+    assert struck(made(DEPTH, 8, **{**told, "notional": [20.0, 10, 10, 20, 9, 10, 10, 20]})) == {
+        "shrinking depth": (2, "quarantine")
+    }
+    great = {**told, "notional": [20.0, 10, 10, 1e15, 20, 10, 10, 20]}
+    assert struck(made(DEPTH, 8, **great)) == {"implausible size": (1, "quarantine")}
+
+
+def test_a_row_far_ahead_does_not_make_the_next_file_late() -> None:
+    records = bars(200)
+    for stray in (50, 198, 199):
+        checker, first, second = RecordChecker(NOW), Ledger(), Ledger()
+        columns = {name: values[:100].copy() for name, values in records.columns.items()}
+        at = min(stray, 99) if stray != 198 else 98
+        for name in ("time", "opened"):
+            columns[name][at : 100 if stray == 198 else at + 1] += 3000 * HOUR
+        (one,) = checker.check([Records(records.kind, "v", "s", columns, records.row[:100])], first)
+        rest = Records(records.kind, "v", "s", {n: v[100:] for n, v in records.columns.items()}, records.row[100:])
+        (other,) = checker.check([rest], second)
+        assert (len(one.accepted), len(other.accepted)) == (98 if stray == 198 else 99, 100)
+    assert [check.name for check, _ in one.away] == ["far ahead"]
+
+
+def test_a_market_that_halts_goes_on() -> None:
+    records = bars(200)
+    for name in ("time", "opened"):
+        records[name][100:] += 3000 * HOUR
+    assert {name for name, (_, outcome) in struck(records).items() if outcome == "quarantine"} == set()
+
+
 def test_closes_alone_are_bars_of_which_little_is_known() -> None:
     whole = bars(20)
     blank = {name: np.full(20, NAN) for name in ("open", "high", "low")}

@@ -117,7 +117,8 @@ def test_a_listing_lowers_no_floor() -> None:
         past = MarketHistory(history.time, history.underlyings, spot, history.clock)
         fitted = model.fit(past.rows(0, 900 if listed == 990 else 1000), Coverage(0.95))
         stressed = list(fitted._stresses(past, perpetuals(past, (1, 0, 0), (1, 0, 0.01))))
-        floors.append(np.max([one.model.margin(one.past, one.book) * one.asked for one in stressed], axis=0))
+        asked = [one.of_all(one.model.margin(one.past, one.book) * one.asked, 2) for one in stressed]
+        floors.append(np.max(asked, axis=0))
     assert_allclose(floors[1], floors[0], rtol=0.02)
     assert_allclose([one[0] for one in floors], floors[0][0], rtol=1e-9)
     assert floors[2][1] == pytest.approx(floors[2][0])  # a leg on what was not there neither asks nor offsets

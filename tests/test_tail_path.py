@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from backtest import LiquidationCost, replay
 from backtest.pit_kernels import sample_pits
-from backtest.pits import pit_of_sample
+from backtest.pits import pit_of_sample, places
 from backtest.replay import Replay
 from backtest.tail_path import TailPath
 from data import Book, Coverage, Floats, MarketHistory, ModelError
@@ -51,7 +51,9 @@ def test_a_law_is_kept_per_unit_of_gross_notional_and_its_pit_by_its_sample() ->
     assert_allclose(told.var, [[0.1, 0.1, np.nan]] * 2)
     assert_allclose(told.es, [[0.2, 0.2, np.nan]] * 2)
     # losses 0.2 and -0.2, then -0.3 and 0.3, among 0, 0.25 and 0.5
-    assert_allclose(told.pit, [[2.5 / 4, 3.5 / 4, np.nan], [3.5 / 4, 1.5 / 4, np.nan]])
+    assert_array_equal(np.floor(4.0 * told.pit), [[2, 3, np.nan], [3, 1, np.nan]])
+    assert len(np.unique(told.pit[np.isfinite(told.pit)] % 0.25)) == 4
+    assert_array_equal(told.pit, law_of(run(Stating())).pit)
 
 
 def test_decisions_without_a_law_are_holes_and_a_model_without_any_has_none() -> None:
@@ -59,6 +61,29 @@ def test_decisions_without_a_law_are_holes_and_a_model_without_any_has_none() ->
     assert np.isnan(told.var[0]).all()
     assert_allclose(told.var[1, :2], 0.1)
     assert run(StaticMargin(rate=0.1)).tail is None
+
+
+class Faltering(Stating):
+    """A law with a sample, one without, one whose sample is not known, and none."""
+
+    def tail(self, past: MarketHistory, book: Book) -> TailForecast | None:
+        law = super().tail(past, book)
+        assert law is not None
+        assert law.sample is not None
+        laws = (law, TailForecast(law.var, law.es), TailForecast(law.var, law.es, law.sample * np.nan), None)
+        return laws[(len(past) - 2) % 4]
+
+
+def test_laws_and_samples_that_are_missing_now_and_then_are_noted_as_what_they_are() -> None:
+    history, book = market([0.1] * 9), book_of(2.0, -1.0)
+    told = replay(Faltering(), history, book, Coverage(), window=2, refit_every=3, cost=FREE)
+    assert told.notes == (
+        "no law stated at 2 of 8 decisions",
+        "a law without a sample at 2 of 8 decisions",
+        "a sample with infinite losses or none known, and so no pit, at 2 of 8 decisions",
+    )
+    assert_array_equal(np.isfinite(law_of(told).pit[:, 0]), [True, False, False, False] * 2)
+    assert run(Stating()).notes == run(StaticMargin(rate=0.1)).notes == ()
 
 
 @pytest.mark.parametrize("charge", [True, False])
@@ -137,5 +162,5 @@ def test_pits_of_a_sample_are_those_of_its_definition(books: int, size: int, see
     sample[rng.random((books, size)) < 0.01] = np.nan
     for kernel in (sample_pits, plain(sample_pits)):
         pit = np.empty(books)
-        kernel(sample, loss, pit)
-        assert_array_equal(pit, pit_of_sample(loss, sample))
+        kernel(sample, loss, places(loss.shape, seed), pit)
+        assert_array_equal(pit, pit_of_sample(loss, sample, seed=seed))

@@ -5,11 +5,13 @@ records must rise in time.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from data.arrays import Floats
 from data.clock import Stamps
+from data.contracts import notional_of
 from data.errors import DataError
 from data.flow.bars import Bars
 from data.flow.history_features import ohlcv_features as ohlcv_features  # until data/build_history.py imports it there
@@ -74,24 +76,27 @@ def quote_features(
     """What the best quotes tell of intervals [opened, ended), (B,), each known at its end.
 
     Names: order_flow_imbalance, NaN where no quote stood when the interval began; quoted_spread at the last quote, and
-    with it depth_imbalance, bid size less ask size over both. Raises DataError for other records, without sizes, or not
-    rising in time.
+    with it depth_imbalance, bid size less ask size over both. All grow old from the last quote on, and are NaN where it
+    is stale at the interval's end. Raises DataError for other records, without sizes, or not rising in time.
     """
     sizes = ("bid_size", "ask_size")
     _refuse(quotes, QUOTES, sizes)
     bid, ask, bids, asks = (quotes[name] for name in ("bid", "ask", *sizes))
-    events = order_flow_events(bid, bids, ask, asks)
+    timing = timing or TIMINGS["quotes"]
+    flow = order_flow_imbalance(quotes["time"], order_flow_events(bid, bids, ask, asks), opened, ended)
     place = np.searchsorted(quotes["time"], ended, side="left") - 1
+    quoted = np.where(place >= 0, np.append(quotes["time"], ended[:1])[place], ended)
+    fresh = ended - quoted <= timing.age
 
     def last(figures: Floats) -> Floats:
-        return np.where(place >= 0, np.append(figures, np.nan)[place], np.nan)
+        return np.where((place >= 0) & fresh, np.append(figures, np.nan)[place], np.nan)
 
     told = {
-        "order_flow_imbalance": ("units of size", order_flow_imbalance(quotes["time"], events, opened, ended)),
+        "order_flow_imbalance": ("units of size", np.where(fresh, flow, np.nan)),
         "quoted_spread": (_SHARE, last(quoted_spread(bid, ask))),
         "depth_imbalance": ("-1 to 1", last(trade_imbalance(bids, asks))),
     }
-    return _series(ended, underlying, timing or TIMINGS["quotes"], told)
+    return [replace(one, received=ended + timing.delay) for one in _series(quoted, underlying, timing, told)]
 
 
 def depth_features(depth: Records, underlying: str, timing: Timing | None = None) -> list[Series]:
@@ -146,14 +151,22 @@ def funding_features(
 
 
 def liquidation_features(
-    forced: Records, underlying: str, at: Stamps, half_life: str = "1h", timing: Timing | None = None
+    forced: Records,
+    underlying: str,
+    at: Stamps,
+    half_life: str = "1h",
+    timing: Timing | None = None,
+    *,
+    multiplier: float | None = None,
+    inverse: bool = False,
 ) -> list[Series]:
     """liquidation_pressure at instants (B,), quote currency a second: below 0 where longs are sold out.
 
-    Raises DataError for other records or not rising in time.
+    `multiplier` is what a contract is worth, in base or, `inverse`, in quote currency. Raises DataError for other
+    records, not rising in time, or that count contracts without a multiplier; ParameterError for one not above 0.
     """
     _refuse(forced, LIQUIDATIONS, ())
-    notional = forced["price"] * forced["size"]
+    notional = notional_of(forced, multiplier, inverse)
     pressure = liquidation_pressure(forced["time"], notional, forced["side"], at, half_life)
     told = {"liquidation_pressure": ("quote currency a second", pressure)}
     return _series(at, underlying, timing or TIMINGS["liquidations"], told)

@@ -43,8 +43,11 @@ from data.sources.binance_forms import (
     Form,
     any_form,
     columns_of,
+    has_archive_header,
     is_bars,
     is_level,
+    level_of,
+    market_of,
     symbol_of,
     venue_of,
 )
@@ -52,6 +55,7 @@ from data.sources.cells import NUMBER
 from data.sources.csv_batches import Batch, batches
 from data.sources.epochs import Instants, instants, text_instants
 from data.sources.layout import Head, Layout, RawFile
+from data.sources.owners import UNNAMED
 
 _EXPIRY_HOUR = np.timedelta64(8, "h")
 
@@ -71,18 +75,23 @@ def _read(
     **special: Any,
 ) -> Iterator[Records]:
     """Records of each batch; a row of another symbol than the file's has no instant, and so goes no further."""
-    symbol = symbol_of(raw, names)
+    symbol = owner = symbol_of(raw, names)
     cells = dict(reversed([*zip(names, raw.head.cells, strict=False)]))  # the first of columns that share a name
     text = [name for name in stamped if name in names and not re.fullmatch(NUMBER, cells.get(name, "0") or "0")]
     whole = [*(name for name in stamped if name not in text), *special.pop("whole", ())]
     own = "symbol" in names and kind is not OPTIONS
     texts = [*text, *(["symbol"] if own else []), *special.pop("text", ())]
-    venue = venue_of(raw, symbol, bool(raw.head.columns) and kind is not BARS and kind is not OPTIONS)
+    level = kind is INDEX and KLINE.has(raw.head)
+    venue = venue_of(raw, symbol, level or (bool(raw.head.columns) and kind is not BARS and kind is not OPTIONS))
+    if kind is BARS and venue == "binance" and not market_of(raw.head) and has_archive_header(raw.head):
+        venue = UNNAMED  # the archive's own are of USD-M futures, but anybody may have put it above a spot file
+    if level:
+        owner = level_of(raw, symbol)
     for batch in batches(raw, names, text=texts, whole=whole, only=wanted, **special):
         made = dict(columns(batch))
         if own:
             made["time"] = np.where(batch["symbol"] == symbol, made["time"], np.datetime64("NaT", "ns"))
-        yield Records(kind, venue, symbol, made, batch.row)
+        yield Records(kind, venue, owner, made, batch.row)
 
 
 def _end(batch: Batch) -> Instants:
@@ -95,7 +104,8 @@ def _end(batch: Batch) -> Instants:
     return out
 
 
-def _klines(raw: RawFile) -> Iterator[Records]:
+def klines(raw: RawFile) -> Iterator[Records]:
+    """What was traded, interval by interval; batches in the order of the file."""
     names = KLINE.columns(raw.head)
     in_contracts = venue_of(raw, symbol_of(raw, names), False) == "binance-delivery"
     figures = ["open", "high", "low", "close", "volume", "count", "taker_buy_volume"]
@@ -261,7 +271,7 @@ def _layout(
 
 
 LAYOUTS = (
-    Layout("binance klines", BARS, is_bars, _klines, verified=True, documented=_PAGE),
+    Layout("binance klines", BARS, is_bars, klines, verified=True, documented=_PAGE),
     _layout("index klines", INDEX, is_level, _levels),
     _layout(
         "aggTrades",

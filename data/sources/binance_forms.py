@@ -3,12 +3,14 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
 from data.errors import SourceError
 from data.sources.cells import KLINES, NUMBER
-from data.sources.layout import Head, RawFile
+from data.sources.layout import Head, RawFile, cells_of
+from data.sources.owners import symbol_in
 
 _ALIASES = {
     **dict.fromkeys(("quote_asset_volume", "quote_volume", "quote_vol"), "quote_volume"),
@@ -17,7 +19,21 @@ _ALIASES = {
     **dict.fromkeys(("taker_buy_quote", "taker_buy_quote_asset_volume"), "taker_buy_quote_volume"),
 }
 BUYER_MAKER = {"true": -1, "false": 1}  # the buyer had offered, so the seller took
-_SYMBOL = re.compile(r"([A-Z0-9]{3,}(?:_(?:PERP|\d{6}))?)(?=[-_.\s(]|$)")
+_WORD = re.compile(r"[A-Z0-9]{2,}")  # what a symbol is made of
+_SPAN = re.compile(r"\d+(?:[smhdwM]|mo)?")
+_TERMS = re.compile(r"PERP|\d{6}")
+_LEVELS = {
+    **dict.fromkeys(("premium", "premiumindex", "premiumindexklines"), "PREMIUM"),
+    **dict.fromkeys(("mark", "markprice", "markpriceklines"), "MARK"),
+    **dict.fromkeys(("indexprice", "indexpriceklines"), "INDEX"),
+}
+_MARKETS = {
+    **dict.fromkeys(("spot",), "spot"),
+    **dict.fromkeys(("um", "usdm", "usdtm", "binanceusdm"), "um"),
+    **dict.fromkeys(("cm", "coinm", "binancecoinm"), "cm"),
+}
+_NAMES = ("mark", "premium", "um", "cm")  # of people's folders too
+_TRADED = ("klines", "spot")
 _COIN_MARGINED = re.compile(r"[A-Z0-9]+USD_(PERP|\d{6})")
 
 
@@ -101,25 +117,60 @@ SUMMARY_FORM = Form(
 )
 
 
-def _counted_only(head: Head) -> bool:
-    """Whether the first kline was counted, and yet nothing was traded in it."""
-    cells = dict(reversed([*zip(KLINE.columns(head), head.cells, strict=False)]))
-    still = all(_number(cells.get(name)) == 0 for name in ("volume", "quote_volume", "taker_buy_volume"))
-    return still and _number(cells.get("count")) > 0
+def _untraded(head: Head) -> bool:
+    """Whether nothing was traded in the klines shown, and yet they were counted or moved."""
+    lines = head.lines[head.banner + (1 if head.columns else 0) :]
+    rows = [cells_of(line) for line in lines if line.strip()]
+    shown = [dict(reversed([*zip(KLINE.columns(head), row, strict=False)])) for row in rows]
+    still = [
+        all(_number(row.get(name)) == 0 for name in ("volume", "quote_volume", "taker_buy_volume")) for row in shown
+    ]
+    moved = [_number(row.get("count")) > 0 or _number(row.get("high")) > _number(row.get("low")) for row in shown]
+    return all(still) and any(moved)
 
 
 def _number(cell: str | None) -> float:
     return float(cell) if cell and re.fullmatch(NUMBER, cell) else np.nan
 
 
+def _level_told(head: Head) -> str | None:
+    """MARK, INDEX or PREMIUM by a file's name, or the nearest folder that tells; "" of what is traded, None untold."""
+    for name in (head.member, head.file):
+        words = [re.sub(r"[^a-z]", "", word) for word in re.split(r"[-.\s()]", name.lower())]
+        found = next((_LEVELS[word] for word in words if word in _LEVELS), None)
+        if found:
+            return found
+    for folder in reversed(head.folders):
+        word = re.sub(r"[^a-z]", "", folder.lower())
+        if word in _TRADED or (word in _LEVELS and word not in _NAMES):
+            return _LEVELS.get(word, "")
+    return None
+
+
 def is_bars(head: Head) -> bool:
     """Whether a file is of klines of what was traded."""
-    return KLINE.has(head) and not _counted_only(head)
+    return KLINE.has(head) and not is_level(head)
 
 
 def is_level(head: Head) -> bool:
-    """Whether a file is of klines of a mark price, an index or a premium."""
-    return KLINE.has(head) and _counted_only(head)
+    """Whether a file is of klines of a mark price, an index or a premium.
+
+    SourceError where it is, by its figures, and neither its name nor a folder says of which.
+    """
+    if not KLINE.has(head):
+        return False
+    told = _level_told(head)
+    if told is None and _untraded(head):
+        raise SourceError(
+            f"{head.file}: expected a folder such as markPriceKlines, indexPriceKlines or premiumIndexKlines, or that "
+            "word in the name, to tell of what these klines without any trade are"
+        )
+    return bool(told)
+
+
+def level_of(raw: RawFile, symbol: str) -> str:
+    """The name of a level: BTCUSDT_MARK, BTCUSDT_INDEX and BTCUSDT_PREMIUM are three things."""
+    return f"{symbol}_{_level_told(raw.head)}"
 
 
 def any_form(forms: Sequence[Form], head: Head) -> bool:
@@ -135,19 +186,51 @@ def columns_of(forms: Sequence[Form], head: Head) -> tuple[str, ...]:
 def symbol_of(raw: RawFile, names: Sequence[str]) -> str:
     """By the file's name, else by its first row; SourceError where an archive and what it holds are named apart."""
     head = raw.head
-    told = [match[1] for name in (head.member, head.file) if (match := _SYMBOL.match(name))]
+    told = [found for name in (head.member, head.file) if (found := _symbol_in(name))]
     if len(set(told)) > 1:
         raise SourceError(f"{head.file}: expected {told[1]} in the archive, got {head.member}")
     if told:
         return told[0]
     if "symbol" in names and len(head.cells) > names.index("symbol"):
         return head.cells[names.index("symbol")]
-    return re.split(r"[-.\s]", head.member or head.file)[0]
+    return symbol_in(head)
+
+
+def _symbol_in(name: str) -> str:
+    """The capitals of a name that are neither span nor date: BTCUSDT, BTC_USDT or BTC-USDT, BTCUSD_PERP; "" if none."""
+    found: list[str] = []
+    for part in re.split(r"[-.\s()]", name):
+        pieces = part.split("_")
+        held = [*takewhile(_is_of_symbol, pieces)]
+        if held and len(held) < len(pieces) and _TERMS.fullmatch(pieces[len(held)]):
+            held.append(pieces[len(held)])
+        if held:
+            found.append("_".join(held))
+        if found and (not held or len(held) < len(pieces)):
+            break
+    return "-".join(found)
+
+
+def _is_of_symbol(word: str) -> bool:
+    return bool(_WORD.fullmatch(word)) and not _SPAN.fullmatch(word)
 
 
 def venue_of(raw: RawFile, symbol: str, futures: bool) -> str:
     """Spot, USD-M and COIN-M by the archive's folders, else by the symbol and what `futures` files alone have."""
-    folders = {part.lower() for part in raw.path.parts[:-1]}
-    if _COIN_MARGINED.fullmatch(symbol) or {"futures", "cm"} <= folders:
+    market = market_of(raw.head)
+    if _COIN_MARGINED.fullmatch(symbol) or market == "cm":
         return "binance-delivery"
-    return "binance-futures" if futures or {"futures", "um"} <= folders else "binance"
+    return "binance-futures" if futures or market == "um" else "binance"
+
+
+def market_of(head: Head) -> str:
+    """The archive's name of a market, by the nearest folder that tells: "spot", "um" or "cm"; "" where none does."""
+    words = [re.sub(r"[^a-z]", "", folder.lower()) for folder in reversed(head.folders)]
+    sure = "futures" in words
+    told = (word for place, word in enumerate(words) if sure or not place or word not in _NAMES)
+    return next((_MARKETS[word] for word in told if word in _MARKETS), "")
+
+
+def has_archive_header(head: Head) -> bool:
+    """Whether a file of klines has the header that the archive gives to those of futures, and to no other."""
+    return tuple(name.strip() for name in head.columns) == KLINES

@@ -10,21 +10,23 @@ from typing import Any
 import numpy as np
 
 from data.records import BARS, FUNDING, TRADES, Kind, Records, Values
-from data.sources.epochs import LOWEST, REACH
+from data.sources.epochs import HIGHEST, LOWEST
 from data.sources.json_rows import columns_of, documents, field, moments, numbers, pieces, sides, whole
 from data.sources.layout import Head, Layout, RawFile
 from data.sources.owners import Owners, symbol_in, venue_in
-from data.sources.steps import step_of
+from data.sources.steps import Step, step_of
 
 _CANDLE = 6
 
 
-def candles(rows: Sequence[Sequence[Any]], *, venue: str, symbol: str, step: np.timedelta64 | None = None) -> Records:
+def candles(
+    rows: Sequence[Sequence[Any]], *, venue: str, symbol: str, step: np.timedelta64 | Step | None = None
+) -> Records:
     """`fetch_ohlcv`'s [[ms, open, high, low, close, volume], ...] as bars.
 
     Parameters
     ----------
-    step : how long a candle is; the smallest time between two, where it is not given.
+    step : how long a candle is; the most frequent time between two, where it is not given.
 
     Raises
     ------
@@ -37,7 +39,8 @@ def candles(rows: Sequence[Sequence[Any]], *, venue: str, symbol: str, step: np.
     """
     stamp, *figures = columns_of(rows, _CANDLE)
     opened = moments(stamp)
-    end = opened + (step_of(opened, f"candles of {symbol}") if step is None else step)
+    length = step_of(opened, f"candles of {symbol}") if step is None else step
+    end = length.ends(opened) if isinstance(length, Step) else opened + length
     named = zip(("open", "high", "low", "close", "volume"), figures, strict=True)
     made = {"time": end, "opened": opened, **{name: numbers(cells) for name, cells in named}}
     return Records(BARS, venue, symbol, made, _numbered(rows, 1))
@@ -92,7 +95,7 @@ def _first(head: Head) -> Any:
 
 def is_stamp(cell: Any) -> bool:
     """Whether a cell counts milliseconds since 1970."""
-    return isinstance(cell, int | float) and not isinstance(cell, bool) and LOWEST[1] <= cell < REACH * LOWEST[1]
+    return isinstance(cell, int | float) and not isinstance(cell, bool) and LOWEST[1] <= cell < HIGHEST[1]
 
 
 def _is_candles(head: Head) -> bool:

@@ -35,6 +35,7 @@ NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?[iI][nN][fF](inity)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([T ].*)?$|^(19|20)\d{6}([T ].*)?$"
 _ZONED = r"(Z|:\d\d(\.\d+)?\s*[+-]\d\d(:?\d\d)?)$"
 BLANK = ("", "nan", "null", "na", "n/a", "none")
+_COMPACT = (199001010000, 210101010000)  # YYYYMMDDhhmm, which as milliseconds would be of 1976
 _EPOCHS = (("seconds", 8, 10**9), ("milliseconds", 11, 10**6), ("microseconds", 14, 10**3), ("nanoseconds", 17, 1))
 
 
@@ -114,6 +115,8 @@ class Sheet:
         lowest = np.array([10.0**digits for _, digits, _ in _EPOCHS])
         unit = np.searchsorted(lowest, values, side="right") - 1
         self._refuse((unit < 0) | ~(values < 92 * lowest[unit]), column, "a date, or a count since 1970")
+        dated = (values >= _COMPACT[0]) & (values < _COMPACT[1])
+        self._refuse(dated, column, "a date with its marks, such as 2024-01-31T08:00, or a count since 1970")
         name, _, scale = _EPOCHS[unit[0]]
         self._refuse(unit != unit[0], column, f"{name} since 1970, as in the rows before")
         whole = pa.types.is_integer(cells.type) or (

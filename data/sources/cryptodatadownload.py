@@ -49,7 +49,7 @@ def _bars(raw: RawFile) -> Iterator[Records]:
     owners = Owners(venue_in(raw.head), symbol_in(raw.head))
     for batch in batches(raw, names, text=text, whole=whole, only=tuple(said.values())):
         opened = instants(batch["unix"]) if counted else _instants(batch["date"])
-        made = {"time": opened + step, "opened": opened, **{ours: batch[name] for ours, name in said.items()}}
+        made = {"time": step.ends(opened), "opened": opened, **{ours: batch[name] for ours, name in said.items()}}
         symbols = [symbol.replace("/", "") if isinstance(symbol, str) else None for symbol in batch["symbol"]]
         yield from owners.records(BARS, made, batch.row, symbols)
 

@@ -34,7 +34,7 @@ STRANGE = -128  # of a word that is none of those expected
 _THREADS = 2
 _BLANKS = [*BLANK, "NaN", "NULL", "NA", "N/A", "None"]
 _HEXADECIMAL = re.compile(rb"0[xX]")
-_WHOLE = re.compile(r"[+-]?\d{1,18}(\.0*)?")
+_WHOLE = re.compile(r"[+-]?\d{1,19}(\.0*)?", re.ASCII)
 _CODES = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -268,7 +268,13 @@ def _cast(cells: list[str], name: str, plan: _Plan) -> Values:
     if name in plan.text or name in plan.words:
         return _coded(pa.array(trimmed, pa.string()).dictionary_encode(), plan.words.get(name))
     if name in plan.whole:
-        return np.array([int(cell.split(".")[0]) if _WHOLE.fullmatch(cell) else UNKNOWN for cell in trimmed], np.int64)
+        return np.array([_count(cell) for cell in trimmed], np.int64)
     texts = pa.array(trimmed, pa.string())
     number = pc.match_substring_regex(texts, NUMBER)
     return np.asarray(pc.if_else(number, texts, "nan").cast(pa.float64()).to_numpy())
+
+
+def _count(cell: str) -> int:
+    """A whole number that int64 holds, else UNKNOWN."""
+    count = int(cell.split(".")[0]) if _WHOLE.fullmatch(cell) else UNKNOWN
+    return count if -(2**63) <= count < 2**63 else UNKNOWN

@@ -179,17 +179,17 @@ def _volatility_bars(found: list[Any], raw: RawFile) -> Made:
     stamp, opened, high, low, close = columns_of(found, 5)
     step = step_of(moments(columns_of(rows_of(raw.head.sample), 5)[0]), raw.head.file)
     made = {"open": numbers(opened), "high": numbers(high), "low": numbers(low), "value": numbers(close)}
-    return {"time": moments(stamp) + step, **made}, _each(found)
+    return {"time": step.ends(moments(stamp)), **made}, _each(found)
 
 
 def _bars(found: list[Any], raw: RawFile) -> Made:
     """Bars of a chart or its channel, stamped when they begin; those of a channel may not be over yet."""
     opened = moments(field(found, "tick"))
     width = _RESOLUTIONS.get(str(_mapping(found[0]).get("resolution")))
-    step = step_of(opened, raw.head.file) if width is None else width
+    end = step_of(opened, raw.head.file).ends(opened) if width is None else opened + width
     made = {name: numbers(field(found, name)) for name in ("open", "high", "low", "close", "volume")}
     made = {**made, "quote_volume": numbers(field(found, "cost"))}
-    return {"time": opened + step, "opened": opened, **made}, _each(found)
+    return {"time": end, "opened": opened, **made}, _each(found)
 
 
 def _funding(found: list[Any], _: RawFile) -> Made:

@@ -2,6 +2,7 @@
 
 A count since 1970 says by its magnitude whether it is of seconds, milliseconds, microseconds or nanoseconds: the same
 instant is a thousand times larger in each. Venues changed units within one archive, so every value is asked alone.
+Nothing traded electronically before 1990 has such a stamp, which leaves room for dates without marks, 202401310800.
 """
 
 from typing import Any
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 Instants = NDArray[np.datetime64]
 
-LOWEST = (10**8, 10**11, 10**14, 10**17)  # counts at 1973-03: seconds, milliseconds, microseconds, nanoseconds
-REACH = 92  # times the lowest: the year 2261, which is as far as nanoseconds go
+LOWEST = (631_152_000, 631_152 * 10**6, 631_152 * 10**9, 631_152 * 10**12)  # 1990 in s, ms, us, ns
+HIGHEST = (92 * 10**8, 92 * 10**11, 92 * 10**14, 92 * 10**17)  # the year 2261, which is as far as nanoseconds go
 _SCALE = (10**9, 10**6, 10**3, 1)
+_COMPACT = ((199001010000, 210101010000, 100), (19900101000000, 21010101000000, 1))  # YYYYMMDDhhmm, YYYYMMDDhhmmss
 _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?\s*(Z|UTC|GMT|[+-]\d{2}:?\d{2})?$"
 _ZONED = r"(Z|UTC|GMT|:\d{2}(\.\d+)?\s*[+-]\d{2}:?\d{2})$"
 
@@ -31,7 +33,8 @@ def instants(values: NDArray[Any]) -> Instants:
 
     Returns
     -------
-    (R,) instants, NaT for NaN and for counts that are of no instant in 1973..2261 in any unit.
+    (R,) instants, NaT for NaN and for counts that are of no instant in 1990..2261 in any unit. Twelve and fourteen
+    digits that are a date and a time of day (YYYYMMDDhhmm, YYYYMMDDhhmmss: no count of this age) are read so, in UTC.
 
     >>> instants(np.array([1735689600, 1735689600000, 1735689600000000, -1]))
     array(['2025-01-01T00:00:00.000000000', '2025-01-01T00:00:00.000000000',
@@ -42,14 +45,31 @@ def instants(values: NDArray[Any]) -> Instants:
     if not counts.size:
         return np.empty(0, "datetime64[ns]")
     low, high = counts.min(), counts.max()
-    for lowest, scale in zip(LOWEST, _SCALE, strict=True):
-        if lowest <= low and high < REACH * lowest:  # never so with NaN
+    for lowest, highest, scale in zip(LOWEST, HIGHEST, _SCALE, strict=True):
+        if lowest <= low and high < highest:  # never so with NaN
             return _scaled(counts, scale)
     out = np.full(counts.shape, "NaT", "datetime64[ns]")
-    for lowest, scale in zip(LOWEST, _SCALE, strict=True):
-        with np.errstate(invalid="ignore"):
-            here = (counts >= lowest) & (counts < REACH * lowest)
+    for lowest, highest, scale in zip(LOWEST, HIGHEST, _SCALE, strict=True):
+        here = _between(counts, lowest, highest)
         out[here] = _scaled(counts[here], scale)
+    for lowest, highest, seconds in _COMPACT:
+        here = _between(counts, lowest, highest)
+        out[here] = _dated(counts[here], seconds)
+    return out
+
+
+def _between(counts: NDArray[Any], lowest: int, highest: int) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        return np.asarray((counts >= lowest) & (counts < highest))
+
+
+def _dated(counts: NDArray[Any], seconds: int) -> Instants:
+    """Instants of YYYYMMDDhhmmss once multiplied by `seconds`; NaT where there is no such day or time."""
+    whole = counts == np.floor(counts)
+    digits = counts[whole].astype(np.int64) * seconds
+    text = [f"{day[:4]}-{day[4:6]}-{day[6:8]} {day[8:10]}:{day[10:12]}:{day[12:]}" for day in map(str, digits.tolist())]
+    out = np.full(counts.shape, "NaT", "datetime64[ns]")
+    out[whole] = text_instants(np.array(text, object))
     return out
 
 

@@ -89,7 +89,7 @@ def _read(
 ) -> Iterator[Records]:
     """Records of a stream; `columns` tells the line that each row is of too."""
     symbol = symbol_of(raw.head)
-    owners = Owners(_venue(raw.head), symbol)
+    owners = Owners(_venue(raw.head), symbol, carries=True)
     for lines in pieces(_lines(raw, events), _MESSAGES):
         made, place = columns(lines)
         stamps = {name: values[place] for name, values in _stamps(lines).items()}

@@ -18,7 +18,7 @@ from data.sources.epochs import instants
 from data.sources.json_rows import columns_of, documents, moments, numbers, pieces, sides, whole
 from data.sources.layout import Head, Layout, RawFile
 from data.sources.owners import symbol_in, venue_in
-from data.sources.typed_tables import figures, times, typed_batches
+from data.sources.typed_tables import figures, times, typed_batches, where
 
 _TRADE = ("timestamp", "id", "type", "side", "price", "amount", "cost")
 _CANDLE = ("date", "open", "high", "low", "close", "volume")
@@ -76,9 +76,12 @@ def _csv(raw: RawFile) -> Iterator[Records]:
 
 def _feather_of_trades(raw: RawFile) -> Iterator[Records]:
     for columns, row in typed_batches(raw, ("timestamp", "id", "side", "price", "amount")):
-        made = {"time": times(columns["timestamp"]), "price": figures(columns["price"])}
+        made = {
+            "time": times(columns["timestamp"], where(raw, "timestamp")),
+            "price": figures(columns["price"], where(raw, "price")),
+        }
         told = {"side": sides(columns["side"].to_pylist()), "id": whole(columns["id"].to_pylist())}
-        yield _records(raw.head, {**made, "size": figures(columns["amount"]), **told}, row)
+        yield _records(raw.head, {**made, "size": figures(columns["amount"], where(raw, "amount")), **told}, row)
 
 
 def _candles(kind: Kind, names: Sequence[str], raw: RawFile) -> Iterator[Records]:
@@ -91,8 +94,8 @@ def _candles(kind: Kind, names: Sequence[str], raw: RawFile) -> Iterator[Records
     step = np.timedelta64(int(match["count"]) * _UNITS[match["unit"]] * 1_000_000_000, "ns")
     ours = {"open": "rate"} if kind is FUNDING else {"close": "value"} if kind is INDEX else {}
     for columns, row in typed_batches(raw, ("date", *names)):
-        stamp = times(columns["date"])
-        made: dict[str, Values] = {ours.get(name, name): figures(columns[name]) for name in names}
+        stamp = times(columns["date"], where(raw, "date"))
+        made: dict[str, Values] = {ours.get(name, name): figures(columns[name], where(raw, name)) for name in names}
         made["time"] = stamp if kind is FUNDING else stamp + step
         if kind is BARS:
             made["opened"] = stamp

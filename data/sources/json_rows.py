@@ -181,7 +181,7 @@ def whole(cells: Sequence[Any]) -> Values:
 
 def _whole(cell: Any) -> int:
     if type(cell) is str:
-        cell = int(cell) if cell.strip().isdecimal() and len(cell) < 19 else UNKNOWN
+        cell = int(cell) if cell.strip().isdecimal() and len(cell) <= 19 else UNKNOWN
     elif type(cell) is float:
         cell = int(cell) if cell.is_integer() and abs(cell) < 1 << 53 else UNKNOWN
     return cell if type(cell) is int and 0 <= cell < _REACH else UNKNOWN
@@ -194,7 +194,7 @@ def moments(cells: Sequence[Any]) -> Instants:
         return instants(whole(cells))
     if types <= {int, float, type(None)}:
         return instants(numbers(cells))
-    counts = [int(cell) if isinstance(cell, str) and cell.isdecimal() and len(cell) < 19 else cell for cell in cells]
+    counts = [int(cell) if isinstance(cell, str) and cell.isdecimal() and len(cell) <= 19 else cell for cell in cells]
     told = instants(np.array([_whole(count) for count in counts], dtype=np.int64))
     return np.where(np.isnat(told), text_instants(texts(cells)), told)
 

@@ -4,6 +4,7 @@ Each vendor's module has a tuple `LAYOUTS`; `recognise.py` asks all of them. A l
 others: two that claim one file are an error.
 """
 
+import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,27 @@ from typing import Any, BinaryIO
 from data.records import Kind, Records
 
 
+def cells_of(line: str) -> tuple[str, ...]:
+    """A line of CSV cell by cell, trimmed and without quotes; () where a quote is never closed.
+
+    >>> cells_of('"1704067200000", 42.5,')
+    ('1704067200000', '42.5', '')
+    """
+    if '"' not in line:
+        return tuple(cell.strip() for cell in line.split(","))
+    try:
+        return tuple(cell.strip() for cell in next(csv.reader([line], strict=True, skipinitialspace=True), []))
+    except csv.Error:
+        return ()
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """What can be seen of a file without reading all of it.
 
     Parameters
     ----------
-    file : its name, folders left off.
+    file : its name, folders left off; bytes that are no UTF-8 are shown as \\xe9.
     form : "csv", "json", "jsonl" (a document a line, perhaps after a stamp), "parquet" or "arrow" (a feather file), by
         what the first bytes are.
     lines : the first lines as text, unpacked (twenty at most, each cut at 4,096 characters); none of Parquet or Arrow.
@@ -26,6 +41,7 @@ class Head:
     sample : the first document of JSON, as far as it can be parsed; None otherwise.
     member : the name within a zip, folders left off; "" of other files.
     banner : lines above the header of a CSV that are neither header nor data.
+    folders : the folders it lies in, the outermost first.
     """
 
     file: str
@@ -35,12 +51,13 @@ class Head:
     sample: Any = None
     member: str = ""
     banner: int = 0
+    folders: tuple[str, ...] = ()
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The first line of data of a CSV file, cell by cell."""
         at = self.banner + (1 if self.columns else 0)
-        return tuple(cell.strip() for cell in self.lines[at].split(",")) if len(self.lines) > at else ()
+        return cells_of(self.lines[at]) if len(self.lines) > at else ()
 
 
 @dataclass(frozen=True, eq=False)

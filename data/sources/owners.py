@@ -1,7 +1,8 @@
 """Whose rows are these, where one file is of several symbols?
 
 Records are of one symbol. A batch becomes one for each symbol in it, in the order in which they first appear; a row
-that does not say whose it is goes with the row before, for the checks to name.
+that does not say whose it is, where others do, goes with the row before as one of unknown figures and of no instant:
+for the checks to name, and for nobody to use.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.arrays import Bools
 from data.records import Kind, Records, Values
 from data.sources.layout import Head
 
@@ -45,15 +47,22 @@ _PLAIN = {
     ),
 }
 _NO_SYMBOL = {*_PLAIN, *VENUES, *CCXT_NAMES}
+_DATE = re.compile(r"(?<![A-Za-z0-9])(19|20)\d{2}(-\d{2}){1,2}(?![A-Za-z0-9])")
 _SPAN = re.compile(r"\d{1,3}(s|m|min|h|hour|hours|d|day|days|w)|\d{4}(-\d{2}){0,2}|\d{6,}", re.IGNORECASE)
 
 
 class Owners:
-    """The venue and symbol of each row of a file, batch after batch."""
+    """The venue and symbol of each row of a file, batch after batch.
 
-    def __init__(self, venue: str, symbol: str) -> None:
-        self._venue, self._symbol = venue, symbol
-        self._begun = False
+    Parameters
+    ----------
+    venue, symbol : of a file whose rows tell none.
+    carries : whether a row without a symbol is that of the row before, as messages of one stream are.
+    """
+
+    def __init__(self, venue: str, symbol: str, *, carries: bool = False) -> None:
+        self._venue, self._symbol, self._carries = venue, symbol, carries
+        self._begun = self._told = False
 
     def records(
         self,
@@ -66,6 +75,9 @@ class Owners:
         """A batch as Records of one symbol each; `symbols` and `venues` (R,) of str, None where a row says none."""
         if not len(row):
             return
+        if not self._carries and not _alike(symbols):
+            columns = self._without_silent(columns, symbols)
+        self._told = self._told or any(map(_is_name, symbols))
         whose = _carried(symbols, self._symbol, self._begun)
         where = [self._venue] * len(row) if venues is None else _carried(venues, self._venue, self._begun)
         self._symbol, self._venue, self._begun = whose[-1], where[-1], True
@@ -80,12 +92,35 @@ class Owners:
             mine = np.flatnonzero(code == number)
             yield Records(kind, venue, symbol, {name: values[mine] for name, values in columns.items()}, row[mine])
 
+    def _without_silent(self, columns: Mapping[str, Values], symbols: Sequence[Any] | Values) -> Mapping[str, Values]:
+        """Columns that say nothing in rows without a symbol; as they are where no row has one, nor any before did."""
+        silent = np.array([not _is_name(name) for name in symbols], dtype=bool)
+        if not silent.any() or (silent.all() and not self._told):
+            return columns
+        return {name: _unknown(values, silent) for name, values in columns.items()}
+
+
+def _is_name(cell: Any) -> bool:
+    return isinstance(cell, str) and bool(cell.strip())
+
+
+def _alike(names: Sequence[Any] | Values) -> bool:
+    """Whether all rows have the same name."""
+    return bool(len(names)) and _is_name(names[0]) and all(name == names[0] for name in names)
+
+
+def _unknown(values: Values, rows: Bools) -> Values:
+    """A column with its instants and figures taken out of some rows."""
+    if values.dtype.kind not in "Mf":
+        return values
+    return np.where(rows, np.array("NaT" if values.dtype.kind == "M" else np.nan, values.dtype), values)
+
 
 def _carried(names: Sequence[Any] | Values, before: str, begun: bool) -> list[str]:
     """Each row's name, or that of the row before; of a file's first rows, the first name that is told."""
-    if len(names) and isinstance(names[0], str) and names[0] and all(name == names[0] for name in names):
+    if _alike(names):
         return [names[0]] * len(names)
-    told = [name if isinstance(name, str) and name else None for name in names]
+    told = [name if _is_name(name) else None for name in names]
     last = before if begun else next((name for name in told if name), before)
     out: list[str] = []
     for name in told:
@@ -103,6 +138,9 @@ def venue_in(head: Head) -> str:
 def symbol_in(head: Head) -> str:
     """What a file's name says beside venue, kind, span and dates, in capitals; the name itself where nothing is left.
 
+    All of it: of BTC_USDT and BTC_BUSD, or my_BTC and my_ETH, one word alone would make one.
+
+
     >>> symbol_in(Head("btc_price_volume.csv", "csv", ()))
     'BTC'
     >>> symbol_in(Head("BTC-USDT_gate_2020-01-01_2024-01-01_funding_history.csv", "csv", ()))
@@ -117,8 +155,8 @@ def symbol_told(head: Head) -> str:
     >>> symbol_told(Head("http_get_tradingview_chart_data.json", "json", ()))
     ''
     """
-    words = [word for word in re.split(r"[_\s.]+", _stem(head)) if word]
-    return next((left.upper() for left in map(_without_plain, words) if left), "")
+    words = [word for word in re.split(r"[_\s.()]+", _stem(head)) if word]
+    return "_".join(left.upper() for left in map(_without_plain, words) if left)
 
 
 def _stem(head: Head) -> str:
@@ -129,5 +167,5 @@ def _without_plain(word: str) -> str:
     """A word without the parts between hyphens that are no part of a symbol."""
     if _SPAN.fullmatch(word):
         return ""
-    parts = [part for part in word.split("-") if not _SPAN.fullmatch(part)]
+    parts = [part for part in _DATE.sub("", word).split("-") if part and not _SPAN.fullmatch(part)]
     return "-".join(part for part in parts if part.lower() not in _NO_SYMBOL)

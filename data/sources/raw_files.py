@@ -11,14 +11,16 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from data.errors import SourceError
 from data.sources.cells import BLANK, NUMBER
+from data.sources.csv_rows import SEMICOLONS
 from data.sources.first_document import first_document
-from data.sources.layout import Head, RawFile
+from data.sources.layout import Head, RawFile, cells_of
 
 LIMIT = 1 << 38  # bytes of one file, unpacked
 SWELL = 250  # times its packed size; figures as text pack 5 to 50 times
@@ -37,6 +39,11 @@ _DATUM = re.compile(rf"({NUMBER})|^\d{{4}}-\d{{2}}-\d{{2}}.*|^(true|false)$", re
 _STAMPED = re.compile(r"\s*\d+\s+(?=[{\[])")
 
 
+def shown(path: str | Path) -> str:
+    """A path that any report can hold: bytes of a name that are no UTF-8 become \\xe9 and the like."""
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def raw(path: Path) -> RawFile:
     """A file's head, and the way to its unpacked bytes.
 
@@ -48,18 +55,19 @@ def raw(path: Path) -> RawFile:
         off, fails its checksum, or unpacks to more than `LIMIT` bytes or `SWELL` times its size.
     """
     if not path.is_file():
-        raise SourceError(f"{path}: expected a file, got {'a folder' if path.is_dir() else 'nothing'}")
+        raise SourceError(f"{shown(path)}: expected a file, got {'a folder' if path.is_dir() else 'nothing'}")
     if not path.stat().st_size:
-        raise SourceError(f"{path.name}: expected data, got an empty file")
+        raise SourceError(f"{shown(path.name)}: expected data, got an empty file")
     with path.open("rb") as stream:
         magic = stream.read(8)
     form = next((form for mark, form in _MAGIC.items() if magic.startswith(mark)), None)
+    folders = tuple(shown(part) for part in path.absolute().parts[:-1])
     if form:
-        return RawFile(path, _schema(path, form), partial(_plain, path))
+        return RawFile(path, replace(_schema(path, form), folders=folders), partial(_plain, path))
     member, unpack = _packing(path, magic)
     with unpack() as stream:
         seen = stream.read(_SEEN)
-    return RawFile(path, _head(path.name, member, seen), unpack)
+    return RawFile(path, replace(_head(shown(path.name), shown(member), seen), folders=folders), unpack)
 
 
 def _plain(path: Path) -> BinaryIO:
@@ -77,13 +85,13 @@ def _packing(path: Path, magic: bytes) -> tuple[str, Callable[[], BinaryIO]]:
 
 
 def _member(path: Path) -> str:
-    with _faults(path.name), zipfile.ZipFile(path) as archive:
+    with _faults(shown(path.name)), zipfile.ZipFile(path) as archive:
         found = [item for item in archive.infolist() if not item.is_dir() and "__MACOSX" not in item.filename]
     if len(found) != 1:
         names = ", ".join(item.filename for item in found[:5]) + (", ..." if len(found) > 5 else "")
-        raise SourceError(f"{path.name}: expected one file in the archive, got {len(found)}: {names or 'none'}")
+        raise SourceError(f"{shown(path.name)}: expected one file in the archive, got {len(found)}: {names or 'none'}")
     if found[0].flag_bits & 1:
-        raise SourceError(f"{path.name}: expected an archive without a password, got an encrypted one")
+        raise SourceError(f"{shown(path.name)}: expected an archive without a password, got an encrypted one")
     return found[0].filename
 
 
@@ -93,7 +101,7 @@ def _zipped(path: Path, member: str) -> BinaryIO:
 
 
 def _opened(path: Path, unpack: Callable[[], Any]) -> BinaryIO:
-    with _faults(path.name):
+    with _faults(shown(path.name)):
         return io.BufferedReader(_Unpacked(unpack(), path), 1 << 20)
 
 
@@ -113,7 +121,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, stream: Any, path: Path) -> None:
         super().__init__()
-        self._stream, self._file = stream, path.name
+        self._stream, self._file = stream, shown(path.name)
         self._left = min(LIMIT, max(SMALL, SWELL * path.stat().st_size))
 
     def readable(self) -> bool:
@@ -147,10 +155,10 @@ def _schema(path: Path, form: str) -> Head:
             with pyarrow.ipc.open_file(path) as table:
                 names, filled = tuple(table.schema.names), table.num_record_batches > 0
     except Exception as error:  # a damaged file raises whatever its decoder stumbles over
-        raise SourceError(f"{path.name}: expected a {form} file, got {error!r}") from error
+        raise SourceError(f"{shown(path.name)}: expected a {form} file, got {error!r}") from error
     if not filled:
-        raise SourceError(f"{path.name}: expected rows, got none")
-    return Head(path.name, form, (), names)
+        raise SourceError(f"{shown(path.name)}: expected rows, got none")
+    return Head(shown(path.name), form, (), names)
 
 
 def _head(file: str, member: str, seen: bytes) -> Head:
@@ -185,9 +193,28 @@ def _table(file: str, member: str, lines: tuple[str, ...]) -> Head:
     above = len(cells) > 1 and len(cells[0]) == 1 < len(cells[1]) and not _is_data(cells[0]) and not _is_data(cells[1])
     banner = 1 if above else 0
     names = () if _is_data(cells[banner]) else tuple(cell.strip() for cell in cells[banner])
+    if names:
+        _refuse_semicolons(file, lines[banner + 1 :], len(names))
+        names = (*names, *_trailing(lines[banner + 1 :], len(names)))
     if not any(line.strip() for line in lines[banner + (1 if names else 0) :]):
         raise SourceError(f"{file}: expected rows below the header, got none")
     return Head(file, "csv", lines, names, None, member, banner)
+
+
+def _refuse_semicolons(file: str, lines: tuple[str, ...], width: int) -> None:
+    """SourceError where a header has commas and no line below it has."""
+    told = [line for line in lines if line.strip()]
+    if width > 1 and told and all("," not in line and ";" in line for line in told):
+        raise SourceError(f"{file}: expected {width} cells between commas, got {told[0][:80]!r}{SEMICOLONS}")
+
+
+def _trailing(lines: tuple[str, ...], width: int) -> tuple[str, ...]:
+    """Names, "", of the blank cells that every line has at its end beyond its header, as some writers leave them."""
+    rows = [cells_of(line) for line in lines if line.strip() and len(line) < _LINE]
+    beyond = {len(row) - width for row in rows}
+    if len(beyond) != 1 or min(beyond) <= 0 or any(cell for row in rows for cell in row[width:]):
+        return ()
+    return ("",) * min(beyond)
 
 
 def _is_data(cells: list[str]) -> bool:

@@ -93,6 +93,7 @@ def _shown(head: Head) -> str:
         hint = SEMICOLONS if any(";" in column for column in head.columns) else ""
         return f"{head.form} with the columns {', '.join(head.columns)[:200]!r}{hint}"
     if head.form == "csv":
-        return f"{len(head.cells)} cells a line without a header, {head.lines[head.banner][:120]!r}"
+        hint = SEMICOLONS if ";" in head.lines[head.banner] else ""
+        return f"{len(head.cells)} cells a line without a header, {head.lines[head.banner][:120]!r}{hint}"
     names = list(head.sample)[:12] if isinstance(head.sample, dict) else type(head.sample).__name__
     return f"{head.form} of {names}"

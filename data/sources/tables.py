@@ -1,8 +1,9 @@
 """What does a plain table say, a stamp and a figure or two a row, whose only words are its columns and its name?
 
-A bar that tells when it began ends one step later, where a step is the smallest time between two rows; a level of a day
-is known when the day is over. Nothing says whose rows they are but the file's name, nor in which zone or unit: that is
-left to the checks.
+A bar that tells when it began ends one step later, where a step is the most frequent time between two rows; a level of
+a day is known when the day is over. Nothing says whose rows they are but the file's name, nor in which zone: that is
+left to the checks. A volume is not read at all: such tables count it in coins (Binance), in dollars (Yahoo) or in
+contracts, and do not say in which.
 """
 
 import re
@@ -21,8 +22,8 @@ from data.sources.freqtrade import NAME
 from data.sources.json_rows import columns_of, documents, moments, numbers, pieces, sides, whole
 from data.sources.layout import Head, Layout, RawFile
 from data.sources.owners import Owners, symbol_in, venue_in
-from data.sources.steps import DAY, step_of
-from data.sources.typed_tables import figures, times, typed_batches
+from data.sources.steps import DAY, Step, step_of
+from data.sources.typed_tables import figures, times, typed_batches, where
 
 _TIMES = ("date", "datetime", "time", "timestamp", "opentime", "unix")
 _PRICES = ("open", "high", "low", "close")
@@ -102,11 +103,11 @@ def _counted(head: Head, at: int) -> bool:
     return len(cells) > at and bool(re.fullmatch(NUMBER, cells[at]))
 
 
-def _step(shown: Instants, file: str) -> np.timedelta64:
+def _step(shown: Instants, file: str) -> Step:
     """How long a row is of; dates alone are of a day each, weekends or not."""
     known = shown[~np.isnat(shown)]
     if known.size == 1 and known[0] == known[0].astype("datetime64[D]"):
-        return DAY
+        return Step(DAY)
     return step_of(shown, file)
 
 
@@ -119,7 +120,8 @@ def _cells(
     if raw.head.form != "csv":
         real = dict(zip(names, raw.head.columns, strict=True))
         for columns, row in typed_batches(raw, [real[name] for name in (stamp, *only)]):
-            yield {"time": times(columns[real[stamp]]), **{name: figures(columns[real[name]]) for name in only}}, row
+            told = {name: figures(columns[real[name]], where(raw, real[name])) for name in only}
+            yield {"time": times(columns[real[stamp]], where(raw, real[stamp])), **told}, row
         return
     counted = _counted(raw.head, names.index(stamp))
     texts = (*text, *(() if counted else (stamp,)))
@@ -129,21 +131,22 @@ def _cells(
 
 
 def _bars(raw: RawFile) -> Iterator[Records]:
-    """What a table does not tell of a bar is NaN: a close alone says nothing of high and low."""
+    """What a table does not tell of a bar is NaN: a close alone says nothing of high and low.
+
+    Its volume is left out, for it may count coins, dollars or contracts.
+    """
     names = set(_names(raw.head))
     close = "close" if "close" in names else "price"
     told: dict[str, str] = {
         "close": close,
-        **{name: name for name in ("open", "high", "low", "volume") if name in names},
+        **{name: name for name in ("open", "high", "low") if name in names},
     }
-    step: np.timedelta64 | None = None
+    step: Step | None = None
     for columns, row in _cells(raw, tuple(told.values())):
         step = _step(columns["time"], raw.head.file) if step is None else step
         blank = np.full(len(row), np.nan)
-        prices = {name: columns[told[name]] if name in told else blank for name in (*_PRICES, "volume")}
-        if "volume" not in told:
-            del prices["volume"]
-        made = {"time": columns["time"] + step, "opened": columns["time"], **prices}
+        prices = {name: columns[told[name]] if name in told else blank for name in _PRICES}
+        made = {"time": step.ends(columns["time"]), "opened": columns["time"], **prices}
         yield Records(BARS, venue_in(raw.head), symbol_in(raw.head), made, row)
 
 
@@ -179,7 +182,7 @@ def _pairs_of_levels(raw: RawFile) -> Iterator[Records]:
     symbol = symbol_in(raw.head)
     step = _step(moments([row[0] for row in raw.head.sample[:1000] if isinstance(row, list) and row]), raw.head.file)
     for stamps, value, row in _pairs(raw):
-        yield Records(INDEX, _whose(raw.head), symbol, {"time": stamps + step, "value": value}, row)
+        yield Records(INDEX, _whose(raw.head), symbol, {"time": step.ends(stamps), "value": value}, row)
 
 
 def _pairs_of_funding(raw: RawFile) -> Iterator[Records]:
@@ -197,17 +200,30 @@ def _typed_trades(raw: RawFile) -> Iterator[Records]:
     real = {_plain(name): name for name in raw.head.columns}
     for columns, row in typed_batches(raw, tuple(real.values())):
         told: Mapping[str, Any] = {name: columns[theirs] for name, theirs in real.items()}
+        said = {name: where(raw, theirs) for name, theirs in real.items()}
         offered = [
             {"true": "sell", "false": "buy"}.get(str(word).lower(), "?") for word in told["buyermaker"].to_pylist()
         ]
-        made = {"time": times(told["timestamp"]), "price": figures(told["price"]), "size": figures(told["quantity"])}
-        made = {**made, "side": sides(offered), "id": whole(told["tradeid"].to_pylist())}
+        made = {"time": times(told["timestamp"], said["timestamp"]), "price": figures(told["price"], said["price"])}
+        made = {
+            **made,
+            "size": figures(told["quantity"], said["quantity"]),
+            "side": sides(offered),
+            "id": whole(told["tradeid"].to_pylist()),
+        }
         yield Records(TRADES, "binance", symbol_in(raw.head), made, row)
 
 
 _PAGE = "plain tables: column names as `data/sources/tables.py` lists them"
 LAYOUTS = (
-    Layout("table of bars", BARS, _is_bars, _bars, verified=True, documented=_PAGE),
+    Layout(
+        "table of bars",
+        BARS,
+        _is_bars,
+        _bars,
+        verified=True,
+        documented=f"{_PAGE}; no volume, whose unit they do not tell",
+    ),
     Layout("table of a level", INDEX, _is_level, _levels, verified=True, documented=_PAGE),
     Layout("table of funding", FUNDING, _is_funding, _funding, verified=True, documented=_PAGE),
     Layout("pairs of levels", INDEX, _is_pairs_of_levels, _pairs_of_levels, verified=True, documented=_PAGE),

@@ -10,11 +10,13 @@ import numpy as np
 
 from data.errors import SourceError
 from data.records import UNKNOWN, Values
-from data.sources.epochs import Instants, instants, text_instants
-from data.sources.json_rows import numbers
+from data.sources.epochs import Instants, instants
+from data.sources.json_rows import moments, numbers
 from data.sources.layout import RawFile
 
 ROWS = 1 << 17
+_REACH = 92 * 10**17  # nanoseconds from 1970 that datetime64[ns] holds
+_NOWHERE = np.iinfo(np.int64).min  # NaT
 
 
 def typed_batches(raw: RawFile, names: Sequence[str]) -> Iterator[tuple[Mapping[str, Any], Values]]:
@@ -52,22 +54,98 @@ def _rows(first: int, count: int) -> Values:
     return np.arange(first, first + count, dtype=np.int64)
 
 
-def figures(column: Any) -> Values:
-    """A column as floats, NaN where blank or no number."""
+def where(raw: RawFile, name: str) -> str:
+    """A column, as errors tell it."""
+    return f"{raw.head.file}, column {name!r}"
+
+
+def figures(column: Any, told: str) -> Values:
+    """A column as floats, NaN where blank or no number; `told` names it in errors.
+
+    Raises
+    ------
+    SourceError
+        For a column of a type that holds no figures, such as instants or lists.
+    """
     import pyarrow as pa
 
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    return numbers(column.to_pylist())
+    kind = _kind(column)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return np.asarray(_plain(column).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    if pa.types.is_decimal(kind):
+        return numbers([None if cell is None else float(cell) for cell in column.to_pylist()])
+    if pa.types.is_boolean(kind) or pa.types.is_null(kind):
+        return np.full(len(column), np.nan)
+    if _is_text(kind):
+        return numbers(column.to_pylist())
+    raise SourceError(f"{told}: expected numbers, got a column of {kind}")
 
 
-def times(column: Any) -> Instants:
-    """A column as instants: typed (in UTC where it names no zone), counted or text."""
+def _kind(column: Any) -> Any:
+    """The type of what a column holds, however it is packed."""
     import pyarrow as pa
 
-    if pa.types.is_timestamp(column.type):
-        plain = column.cast(pa.timestamp("ns")) if column.type.tz is None else column.cast(pa.timestamp("ns", "UTC"))
-        return np.asarray(plain.to_numpy(zero_copy_only=False), "datetime64[ns]")
-    if pa.types.is_integer(column.type):
-        return instants(np.asarray(column.fill_null(UNKNOWN).to_numpy(zero_copy_only=False)))
-    return text_instants(np.array(column.to_pylist(), dtype=object))
+    return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+
+
+def _plain(column: Any) -> Any:
+    import pyarrow as pa
+
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def times(column: Any, told: str) -> Instants:
+    """A column as instants: typed (in UTC where it names no zone), dates, counts or text; NaT for what is none.
+
+    `told` names it in errors.
+
+    Raises
+    ------
+    SourceError
+        For a column of a type that holds no instants, such as truth values or lists.
+    """
+    import pyarrow as pa
+
+    kind = _kind(column)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return _typed(column)
+    if pa.types.is_integer(kind):
+        return instants(_whole(column))
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return instants(figures(column, told))
+    if _is_text(kind):
+        return moments(column.to_pylist())
+    if pa.types.is_null(kind):
+        return np.full(len(column), "NaT", "datetime64[ns]")
+    raise SourceError(f"{told}: expected instants, dates, counts or text, got a column of {kind}")
+
+
+def _typed(column: Any) -> Instants:
+    """Instants as Arrow counts them, which is in UTC; those that nanoseconds do not reach become NaT."""
+    import pyarrow as pa
+
+    plain = _plain(column)
+    if pa.types.is_date(plain.type):
+        plain = plain.cast(pa.timestamp("ms"))
+    counts = np.asarray(plain.view(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False))
+    scale = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}[plain.type.unit]
+    told = np.asarray(plain.is_valid().to_numpy(zero_copy_only=False), bool) & (np.abs(counts) <= _REACH // scale)
+    return np.where(told, np.where(told, counts, 0) * scale, _NOWHERE).view("datetime64[ns]")
+
+
+def _whole(column: Any) -> Values:
+    """Counts as int64, UNKNOWN where blank or beyond them."""
+    import pyarrow as pa
+
+    plain = _plain(column)
+    counts = np.asarray(plain.fill_null(0).to_numpy(zero_copy_only=False))
+    known = np.asarray(plain.is_valid().to_numpy(zero_copy_only=False), bool)
+    if pa.types.is_uint64(plain.type):
+        known &= counts <= _REACH
+    return np.where(known, np.where(known, counts, 0).astype(np.int64), UNKNOWN)

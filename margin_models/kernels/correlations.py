@@ -15,6 +15,8 @@ Floats = NDArray[np.float64]
 
 LEAST_PIVOT = 1e-10  # of a correlation matrix: below, it is singular and has no density
 _ROUNDING = 1e-10  # how far below zero the eigenvalue of a correlation matrix may be rounded
+_TURNS = 100  # of alternating projections: what they leave is repaired
+_LEAST_EIGENVALUE = 1e-12  # of a correlation matrix: below, it has no inverse root
 
 
 def pairwise_correlations(returns: Floats, weights: Floats, least: int) -> Floats:
@@ -44,28 +46,99 @@ def pairwise_correlations(returns: Floats, weights: Floats, least: int) -> Float
 
 
 def nearest_correlation(matrix: Floats) -> Floats:
-    """A positive semi-definite correlation matrix near a symmetric one with a unit diagonal, (A, A).
+    """A positive semi-definite correlation matrix near a known symmetric one with a unit diagonal, (A, A).
 
     Negative eigenvalues become zero and the diagonal one again: Rebonato and Jaeckel (1999), "The most general
-    methodology to create a valid correlation matrix", section 3. A matrix without negative ones stays as it is, and
-    what is NaN stays so: it counts as zero for the others, and the matrix would be one with zeros in its place.
+    methodology to create a valid correlation matrix", section 3. A matrix without negative ones stays as it is; in
+    another any pair may move.
     """
-    unknown = np.isnan(matrix)
-    filled = np.where(unknown, 0.0, matrix)
-    np.fill_diagonal(filled, 1.0)
-    value, vector = np.linalg.eigh(filled)
+    value, vector = np.linalg.eigh(matrix)
     if value[0] >= -_ROUNDING:
         return matrix
     lifted = (vector * np.maximum(value, 0.0)) @ vector.T
     spread = np.sqrt(np.diag(lifted))
-    near = np.clip(0.5 * (lifted + lifted.T) / np.outer(spread, spread), -1.0, 1.0)
+    near: Floats = np.clip(0.5 * (lifted + lifted.T) / np.outer(spread, spread), -1.0, 1.0)
     np.fill_diagonal(near, 1.0)
-    if unknown.any():
-        near[unknown] = 0.0
-        np.fill_diagonal(near, 1.0)
-        least = min(np.linalg.eigvalsh(near)[0], 0.0)
-        near = (near - least * np.eye(len(near))) / (1.0 - least)
-    return np.where(unknown, np.nan, near)
+    return near
+
+
+def implied_correlations(matrix: Floats) -> Floats:
+    """The same correlations, (A, A), and for a pair that is NaN what follows from the asset that both move with most.
+
+    That is the product of their correlations with it: the middle of all that it allows, and what holds if the two share
+    nothing else. 0 where no asset is known with both.
+    """
+    told = np.where(np.isnan(matrix), 0.0, matrix)
+    np.fill_diagonal(told, 1.0)
+    filled = told.copy()
+    for i in np.flatnonzero(told.any(axis=1) & ~np.isnan(np.diag(matrix))):
+        others = i + 1 + np.flatnonzero(np.isnan(matrix[i, i + 1 :]))
+        through = told[others] * told[i]
+        best = through[np.arange(len(others)), np.abs(through).argmax(axis=1)]
+        filled[i, others] = filled[others, i] = best
+    return filled
+
+
+def reconciled_correlations(matrix: Floats) -> Floats:
+    """The same correlations, (A, A), with values for pairs that are NaN that go well with all that is known.
+
+    What others imply; where that is not positive semi-definite, projected on what is and put back where it is known, in
+    turn, until it is or `_TURNS` are over: von Neumann's alternating projections, as in Higham (2002), "Computing the
+    nearest correlation matrix", IMA J. Numerical Analysis 22, section 3, without Dykstra's correction: any will do.
+    """
+    told, unknown = implied_correlations(matrix), np.isnan(matrix)
+    for _ in range(_TURNS):
+        value, vector = np.linalg.eigh(told)
+        if value[0] >= -_ROUNDING:
+            break
+        lifted = (vector * np.maximum(value, 0.0)) @ vector.T
+        told = np.where(unknown, np.clip(0.5 * (lifted + lifted.T), -1.0, 1.0), told)
+    return told
+
+
+def positive_completion(matrix: Floats, standing: NDArray[np.int64]) -> Floats:
+    """A positive semi-definite correlation matrix, (A, A), of a symmetric one with a unit diagonal or NaN.
+
+    Pairs that are NaN are implied by the others. Where that is positive semi-definite nothing known moves; else assets
+    come in order of `standing`, (A,), the best known lowest: what came before stays as it is, and only the pairs of
+    those that join move.
+    """
+    told = implied_correlations(matrix)
+    if _is_positive(told):
+        return told
+    settled = np.empty(0, dtype=np.int64)
+    for rank in np.unique(standing):
+        both = np.concatenate([settled, np.flatnonzero(standing == rank)])
+        block = told[np.ix_(both, both)]
+        if not _is_positive(block):
+            told[np.ix_(both, both)] = _joined(block, len(settled))
+        settled = both
+    return told
+
+
+def _is_positive(matrix: Floats) -> bool:
+    return bool(np.linalg.eigvalsh(matrix)[0] >= -_ROUNDING)
+
+
+def _joined(matrix: Floats, settled: int) -> Floats:
+    """A positive semi-definite matrix near one whose first `settled` rows and columns are so already, and stay.
+
+    The others move to where the nearest correlation matrix has them; what it says of them and the settled is carried
+    from its root of the settled block to the true one: C -> C N^(-1/2) S^(1/2). As C N^(-1/2) leaves them no more
+    variance than they have, so does that.
+    """
+    near = nearest_correlation(matrix)
+    if not settled:
+        return near
+    kept = matrix[:settled, :settled]
+    across = np.clip(near[settled:, :settled] @ _root(near[:settled, :settled], -0.5) @ _root(kept, 0.5), -1.0, 1.0)
+    return np.block([[kept, across.T], [across, near[settled:, settled:]]])
+
+
+def _root(matrix: Floats, power: float) -> Floats:
+    value, vector = np.linalg.eigh(matrix)
+    moved: Floats = np.power(np.maximum(value, _LEAST_EIGENVALUE), power)
+    return np.asarray((vector * np.where(value > _LEAST_EIGENVALUE, moved, 0.0)) @ vector.T)
 
 
 @compiled

@@ -6,6 +6,7 @@ import numpy as np
 
 from data import Floats, MarketHistory, ParameterError
 from margin_models.base import VolatilityForecaster
+from margin_models.covariance import LONGEST_HALF_LIFE
 from margin_models.kernels.recursions import ewma_variance
 
 _BURN = 8  # half-lives of filter before the first forecast asked for
@@ -19,17 +20,17 @@ class EwmaVolatility(VolatilityForecaster):
 
     Parameters
     ----------
-    half_life : horizons after which a squared return weighs half (11.2 is RiskMetrics' decay of 0.94 a day).
+    half_life : horizons after which a squared return weighs half, 1e9 at most; 11.2 is RiskMetrics' daily 0.94.
     """
 
     def __init__(self, half_life: float = 11.2) -> None:
         self.half_life = half_life
 
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
-        """(count, A); NaN until one half-life of returns is known. ParameterError unless that is > 0 and finite."""
-        if not 0 < self.half_life < math.inf:
+        """(count, A); NaN until one half-life of returns is known. ParameterError for one that is out of range."""
+        if not 0 < self.half_life <= LONGEST_HALF_LIFE:
             raise ParameterError(
-                f"half_life must be > 0 and finite, got {self.half_life}. Typical values: 5-60 horizons."
+                f"half_life must lie in (0, {LONGEST_HALF_LIFE:g}], got {self.half_life}. Typical: 5-60 horizons."
             )
         steps = past.steps(self.coverage_)
         rows = math.ceil(self.half_life * steps)
