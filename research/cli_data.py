@@ -63,9 +63,11 @@ def data_check(
     """
     with errors_as_sentences():
         reading = reading_of(clock, tz, calendar, allow_missing, default, label)
-        if is_sample(market, reading) or any(value is not None and value != [] for value in reading.values()):
+        frozen = all(name.startswith("snapshot:") for name in market)
+        if frozen or is_sample(market, reading) or any(value is not None and value != [] for value in reading.values()):
             _as_history(market, reading)  # whoever says how prices are read has prices
             return
+        _refuse_absent(market)
         from data.imports import check_paths
 
         report = check_paths(market)
@@ -74,6 +76,16 @@ def data_check(
             typer.echo(report.to_json())
             raise typer.Exit(report.exit_code)
         raise typer.Exit(_told(report, market, reading))
+
+
+def _refuse_absent(market: list[str]) -> None:
+    """SourceError for the first name that is neither a file nor a folder."""
+    from data.errors import SourceError
+    from data.sources.raw_files import shown
+
+    for name in market:
+        if not Path(name).exists():
+            raise SourceError(f"{shown(name)}: expected a file, a folder or a sample, got nothing of that name")
 
 
 def _keep(report: "ImportReport", out: Path | None) -> None:
@@ -107,7 +119,7 @@ def _told(report: "ImportReport", market: list[str], reading: dict[str, Any]) ->
             say(file.refused)
     if kinds == {"options"}:
         return max(report.exit_code, _chains_told(report, market))
-    if not kinds <= {"bars", "index"}:
+    if not kinds <= {"bars", "index"} or any(Path(name).is_dir() for name in market):
         return report.exit_code
     try:
         _as_history(market, reading)

@@ -18,7 +18,8 @@ FALSE_DISCOVERIES = (
 )
 LAWS = (
     "FZ0: mean loss of the value at risk and expected shortfall that a model states, lower being better; law: share of "
-    "books in % whose breaches were deeper than it states (McNeil and Frey 2000, at 5 %), no law where it states none."
+    "books in % whose losses were more or deeper than it states (Acerbi and Szekely 2014, Z2, at 5 %), no law where it "
+    "states none."
 )
 
 
