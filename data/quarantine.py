@@ -49,6 +49,7 @@ class Quarantine:
             self._writer.close()
 
     def __enter__(self) -> Self:
+        _sweep(self.path.parent)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -63,3 +64,24 @@ class Quarantine:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             told = json.dumps([repair.to_dict() for repair in self._repairs])
             write_whole(self.path.with_suffix(".repairs.json"), told.encode())
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that have died left unfinished."""
+    for path in folder.glob(f"{PARTIAL}*"):
+        owner = path.name.removeprefix(PARTIAL).partition("-")[0]
+        if owner.isdigit() and not _lives(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process of that number is there; taken for granted where nobody can tell."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

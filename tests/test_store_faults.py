@@ -36,6 +36,15 @@ def test_a_store_survives(tmp_path: Path, case: str, count: int) -> None:
     assert outcomes.get({"steps": -9, "time": -9, "disk": 3, "writers": 0}[case], 0) > 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="children are forked and killed")
+def test_an_import_that_was_killed_anywhere_can_be_done_again(tmp_path: Path) -> None:
+    program = PROGRAM.with_name("import_faults.py")
+    command = [sys.executable, str(program), str(tmp_path), str(8 * TIMES), "2024"]
+    run = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 0
+
+
 def test_no_flipped_bit_in_any_file_becomes_another_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_files, "ROW_GROUP", 60)
     monkeypatch.setattr(record_files, "PART", 120)
