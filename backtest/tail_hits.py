@@ -19,6 +19,7 @@ from data import Floats, ParameterError
 from data.arrays import Bools, Places
 
 SEED = 20150413
+_NODES = 4096  # of the table of quantiles
 _MOST_DRAWS, _LEAST_DRAWS, _MOST_HITS = 100_000, 2_000, 1_000_000
 _TIE = 1e-9  # of a statistic: two of the same breaches may differ by rounding, and then are equally extreme
 
@@ -150,7 +151,20 @@ def quantile_of(pit: Floats | float, degrees: float) -> Floats:
     """The loss of the unit law that is exceeded with probability `pit`."""
     if math.isinf(degrees):
         return np.asarray(-ndtri(pit))
+    if np.size(pit) > _NODES:
+        return _tabled_quantile(np.asarray(pit), degrees)
     return np.asarray(-stdtrit(degrees, pit) * math.sqrt((degrees - 2) / degrees))
+
+
+def _tabled_quantile(pit: Floats, degrees: float) -> Floats:
+    """The same of many draws, to 1e-5 of itself: its logarithm is nearly a line in that of the pit between nodes."""
+    scale, tail = math.sqrt((degrees - 2) / degrees), np.log(np.minimum(pit, 1.0 - pit))
+    node = np.linspace(tail.min(), min(float(tail.max()), math.log(0.25)), _NODES)
+    exact = np.log(-stdtrit(degrees, np.exp(node)) * scale)
+    found = np.where(pit < 0.5, 1.0, -1.0) * np.exp(np.interp(tail, node, exact))
+    near = tail > node[-1]  # about the middle the logarithm runs away
+    found[near] = -stdtrit(degrees, pit[near]) * scale
+    return np.asarray(found)
 
 
 def pit_at(loss: Floats, degrees: float) -> Floats:

@@ -389,3 +389,10 @@ def test_a_loss_without_bounds_is_refused_and_never_passed_over(endless: float) 
     for call in calls:
         with pytest.raises(ParameterError, match="1 infinite"):
             call()
+
+
+@pytest.mark.parametrize("degrees", [3.0, 4.5, 10.0])
+def test_quantiles_of_many_draws_are_those_of_each(degrees: float) -> None:
+    pit = np.concatenate([np.geomspace(1e-12, 0.4, 6000), np.linspace(0.3, 0.99999, 4000)])
+    alone = np.array([float(quantile_of(one, degrees)) for one in pit])
+    np.testing.assert_allclose(quantile_of(pit, degrees), alone, rtol=1e-5, atol=1e-9)
