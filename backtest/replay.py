@@ -285,7 +285,8 @@ def replay(
     with threadpool_limits(1):
         asked = walk(model, history, books, coverage, told.rows.tolist(), window=window, refit_every=refit_every)
         shown = tqdm(asked, name or repr(model), len(told.rows), leave=False, disable=not progress)
-        initial, maintenance, said, tail = _per_unit(shown, told.loss_worst if coverage.path == "worst" else told.loss)
+        lost = told.loss_worst if coverage.path == "worst" else told.loss
+        initial, maintenance, said, tail = _per_unit(shown, lost, 1.0 - coverage.level)
     return Replay(
         name or repr(model),
         coverage,
@@ -303,10 +304,12 @@ def replay(
     )
 
 
-def _per_unit(asked: Iterable[Charge], loss: Floats) -> tuple[Floats, Floats, tuple[str, ...], TailPath | None]:
+def _per_unit(
+    asked: Iterable[Charge], loss: Floats, rate: float
+) -> tuple[Floats, Floats, tuple[str, ...], TailPath | None]:
     """Both margins per unit of gross notional, (R, P), NaN where nothing is held; notes; and the laws."""
     initial, maintenance = np.empty((2, *loss.shape))
-    laws = TailRecorder(loss)
+    laws = TailRecorder(loss, rate)
     notes: dict[str, int] = {}
     seen: MarginModel | None = None
     for step, (fitted, requirement, gross, law) in enumerate(asked):

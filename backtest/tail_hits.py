@@ -19,6 +19,7 @@ from data import Floats, ParameterError
 from data.arrays import Bools, Places
 
 SEED = 20150413
+MOST_RATE = 0.25  # of what is still called a tail
 _NODES = 4096  # of the table of quantiles
 _MOST_DRAWS, _LEAST_DRAWS, _MOST_HITS = 100_000, 2_000, 1_000_000
 _TIE = 1e-9  # of a statistic: two of the same breaches may differ by rounding, and then are equally extreme
@@ -91,8 +92,8 @@ class Reference:
 
 def refuse_tail(rate: float, degrees: float = math.inf) -> None:
     """ParameterError for a rate that is no tail, or degrees of freedom without a variance."""
-    if not 0.0 < rate < 0.25:
-        raise ParameterError(f"rate must lie within (0, 0.25), got {rate}. Typical values: 0.01, 0.025, 0.05.")
+    if not 0.0 < rate < MOST_RATE:
+        raise ParameterError(f"rate must lie within (0, {MOST_RATE}), got {rate}. Typical values: 0.01, 0.025, 0.05.")
     if not degrees > 2:
         raise ParameterError(f"degrees must be > 2, got {degrees}. Typical values: 3-8, inf for the normal law.")
 

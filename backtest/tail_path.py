@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.pit_kernels import sample_pits
-from backtest.pits import places
+from backtest.pits import pit_of_law, places
+from backtest.tail_hits import MOST_RATE
 from data import Book, Floats, MarketHistory, ModelError
 from margin_models import MarginModel, Requirement
 from margin_models.base import TailForecast
 
 _ROUNDING = 1e-9  # of VaR: a mean of equal losses may fall below them by rounding
+
+NOISE = 1e-9  # of gross notional: the law of a book that is hedged but for rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,8 @@ class TailPath:
     `var` and `es` at the coverage level, per unit of gross notional; NaN where a portfolio held nothing or no law was
     stated. `pit` is the probability that the law gave to a loss at least as deep as the one that came, by the sample of
     the law (a model that smooths its tail, as `ExtremeValueVaR` does, has the sample of before), by chance within its
-    rank as in `pits.pit_of_sample`; NaN where it has no sample, for then the two figures do not make a law.
+    rank as in `pits.pit_of_sample`, or by the elliptical law that was named; NaN where there is neither, for the two
+    figures alone do not make a law.
     """
 
     var: Floats
@@ -57,8 +61,9 @@ def charge_and_law(model: MarginModel, past: MarketHistory, book: Book) -> tuple
 class TailRecorder:
     """Laws put down decision by decision; nothing is kept of samples."""
 
-    def __init__(self, loss: Floats) -> None:
+    def __init__(self, loss: Floats, rate: float) -> None:
         self.loss = loss
+        self.rate = rate
         self.path: TailPath | None = None
         self._place = places(loss.shape)
         self._stated, self._sampled, self._holed = 0, 0, 0
@@ -91,6 +96,10 @@ class TailRecorder:
             sample_pits(sample, self.loss[step] * gross, self._place[step], self.path.pit[step])
             self._sampled += 1
             self._holed += bool((np.isinf(sample).any(axis=1) | np.isnan(sample).all(axis=1)).any())
+        elif law.degrees is not None and self.rate < MOST_RATE:
+            known = np.where(self.path.var[step] > NOISE, self.path.var[step], np.nan)
+            self.path.pit[step] = pit_of_law(self.loss[step], known, self.rate, degrees=law.degrees)
+            self._sampled += 1
 
 
 def refuse_broken_law(

@@ -42,11 +42,14 @@ class Requirement:
 class TailForecast:
     """The law a model states for the loss: `var` and `es` (P,) at the coverage level, `sample` (P, S) if it
     has one, NaN in scenarios that a portfolio does not know.
+
+    An elliptical law about zero says its `degrees` of freedom (infinite for the normal one); None for any other.
     """
 
     var: Floats
     es: Floats
     sample: Floats | None = None
+    degrees: float | None = None
 
 
 class MarginModel(BaseEstimator, ABC):

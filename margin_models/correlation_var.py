@@ -65,7 +65,7 @@ class CorrelationVaR(MarginModel):
         """Quantile and expected shortfall of the law."""
         spread = deviation(book.exposure(past.now), sound_covariance(self.covariance_, past, book))
         quantile, beyond = self._unit_tail()
-        return TailForecast(quantile * spread, beyond * spread)
+        return TailForecast(quantile * spread, beyond * spread, degrees=self._degrees)
 
     def explain(self, past: MarketHistory, book: Book) -> Requirement:
         """The margin by underlying (Euler components)."""
@@ -81,4 +81,8 @@ class CorrelationVaR(MarginModel):
         return np.asarray(operations.legs(book) + operations.BLACK * operations.options(book) + size * (size + 1))
 
     def _unit_tail(self) -> tuple[float, float]:
-        return unit_tail(self.coverage_.level, math.inf if self.degrees is None else self.degrees)
+        return unit_tail(self.coverage_.level, self._degrees)
+
+    @property
+    def _degrees(self) -> float:
+        return math.inf if self.degrees is None else self.degrees

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from backtest import LiquidationCost, replay
+from backtest.law_verdicts import law_verdicts
 from backtest.pit_kernels import sample_pits
-from backtest.pits import pit_of_sample, places
+from backtest.pits import pit_of_law, pit_of_sample, places
 from backtest.replay import Replay
 from backtest.tail_path import TailPath
-from data import Book, Coverage, Floats, MarketHistory, ModelError
+from data import Book, BookRecipe, Coverage, Floats, Instrument, MarketHistory, ModelError
 from data.compiled import plain
+from data.sources.synthetic import garch_t
 from margin_models import AgeWeightedVaR, CorrelationVaR, HistoricalVaR, MarginModel, MonteCarloES, StaticMargin
 from margin_models.base import TailForecast
 from markets import book_of, market, some_books, two_coins
@@ -149,6 +151,10 @@ def test_laws_fit_margins_and_losses_in_dollars_and_in_coin(model: MarginModel, 
         assert_array_equal(law.pit[live & beyond] <= 0.06, True)
         assert_array_equal(law.pit[live & ~beyond] >= 0.04, True)
         assert beyond.any()
+    elif isinstance(model, CorrelationVaR):
+        stated = live & (law.var > 1e-9)
+        assert_array_equal(law.pit[stated] < 0.05, (told.loss > law.var)[stated])
+        assert np.isnan(law.pit[~stated]).all()
     else:
         assert np.isnan(law.pit).all()
 
@@ -164,3 +170,18 @@ def test_pits_of_a_sample_are_those_of_its_definition(books: int, size: int, see
         pit = np.empty(books)
         kernel(sample, loss, places(loss.shape, seed), pit)
         assert_array_equal(pit, pit_of_sample(loss, sample, seed=seed))
+
+
+@pytest.mark.parametrize("degrees", [None, 4.0])
+def test_an_elliptical_law_gives_pits_without_a_sample(degrees: float | None) -> None:
+    truth = garch_t(700, (0.02, 0.03), seed=3).history
+    both = BookRecipe.of((Instrument("A", "SYN1"), Instrument("B", "SYN2")), {"long": {"A": 1}, "pair": {"A": 1, "B": -1}})
+    told = replay(CorrelationVaR(degrees=degrees), truth, both, Coverage(), window=100, refit_every=50)
+    assert told.tail is not None
+    pit, var = told.tail.pit, told.tail.var
+    assert np.isfinite(pit).all()
+    assert ((told.loss > var) == (pit < 0.01)).all()
+    unit = np.inf if degrees is None else degrees
+    np.testing.assert_allclose(pit, pit_of_law(told.loss, var, 0.01, degrees=unit), rtol=1e-9)
+    verdicts = law_verdicts(told)
+    assert verdicts.loc["Berkowitz", "testable"] == 1.0
