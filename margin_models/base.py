@@ -105,6 +105,12 @@ class VolatilityForecaster(BaseEstimator, ABC):
         self.window_ = len(past)
         return self
 
+    def fit_many(self, history: MarketHistory, stops: Sequence[int], window: int, coverage: Coverage) -> Iterator[Self]:
+        """One fitted forecaster a stop, each from the `window` rows before it; override to fit them all at once."""
+        for stop in stops:
+            fresh: Self = clone(self)
+            yield fresh.fit(history.rows(max(stop - window, 0), stop), coverage)
+
     @abstractmethod
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
         """What the fitted forecaster says at each of the newest `count` rows, (count, A), oldest first.

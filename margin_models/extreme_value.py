@@ -1,9 +1,11 @@
 """What would this book lose in a horizon worse than almost all that were seen, at today's volatility?"""
 
 import logging
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import numpy as np
+from sklearn.base import clone
 
 from data import Book, Coverage, Floats, MarketHistory, ParameterError
 from margin_models.base import MarginModel, Requirement, TailForecast, VolatilityForecaster
@@ -62,14 +64,28 @@ class ExtremeValueVaR(MarginModel):
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
         """Fit the forecaster on the window."""
+        self._check(coverage)
+        return self._with(FilteredHistoricalVaR(self.volatility, self.lookback).fit(past, coverage), past, coverage)
+
+    def fit_many(self, history: MarketHistory, stops: Sequence[int], window: int, coverage: Coverage) -> Iterator[Self]:
+        """The same as a loop of fits, the forecasters of all stops fitted at once."""
+        self._check(coverage)
+        simulations = FilteredHistoricalVaR(self.volatility, self.lookback).fit_many(history, stops, window, coverage)
+        for stop, filtered in zip(stops, simulations, strict=True):
+            fresh: Self = clone(self)
+            yield fresh._with(filtered, history.rows(max(stop - window, 0), stop), coverage)
+
+    def _with(self, filtered: FilteredHistoricalVaR, past: MarketHistory, coverage: Coverage) -> Self:
+        self.filtered_ = filtered
+        self.failures_: dict[str, int] = {}
+        return super().fit(past, coverage)
+
+    def _check(self, coverage: Coverage) -> None:
         if not 1.0 - coverage.level - 1e-12 <= self.share <= 0.5:
             raise ParameterError(
                 f"share must be at least 1 - level ({1.0 - coverage.level:.4g}) and at most 0.5, got {self.share}. "
                 "Typical values: 0.05-0.15."
             )
-        self.filtered_ = FilteredHistoricalVaR(self.volatility, self.lookback).fit(past, coverage)
-        self.failures_: dict[str, int] = {}
-        return super().fit(past, coverage)
 
     def margin(self, past: MarketHistory, book: Book) -> Floats:
         """The quantile, or the shortfall, where it is a loss, (P,) in the numeraire."""

@@ -1,5 +1,6 @@
 """What would this very book have lost in each past horizon, as it was or at today's volatility?"""
 
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 from sklearn.base import clone
@@ -99,8 +100,22 @@ class FilteredHistoricalVaR(MarginModel):
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
         """Fit the forecaster on the window."""
-        forecaster = EwmaVolatility() if self.volatility is None else clone(self.volatility)
-        self.volatility_: VolatilityForecaster = forecaster.fit(*unconverted(past, coverage))
+        return self._with(self._forecaster().fit(*unconverted(past, coverage)), past, coverage)
+
+    def fit_many(self, history: MarketHistory, stops: Sequence[int], window: int, coverage: Coverage) -> Iterator[Self]:
+        """The same as a loop of fits, the forecasters of all stops fitted at once."""
+        told, counted = unconverted(history, coverage)
+        forecasters = self._forecaster().fit_many(told, stops, window, counted)
+        for stop, fitted in zip(stops, forecasters, strict=True):
+            fresh: Self = clone(self)
+            yield fresh._with(fitted, history.rows(max(stop - window, 0), stop), coverage)
+
+    def _forecaster(self) -> VolatilityForecaster:
+        fresh: VolatilityForecaster = EwmaVolatility() if self.volatility is None else clone(self.volatility)
+        return fresh
+
+    def _with(self, fitted: VolatilityForecaster, past: MarketHistory, coverage: Coverage) -> Self:
+        self.volatility_ = fitted
         return super().fit(past, coverage)
 
     def margin(self, past: MarketHistory, book: Book) -> Floats:
