@@ -13,6 +13,8 @@ from margin_models.extreme_value import ExtremeValueVaR
 from margin_models.greeks_margin import GreeksMargin
 from margin_models.historical_var import FilteredHistoricalVaR, HistoricalVaR
 from margin_models.monte_carlo import MonteCarloES
+from margin_models.overlays import CircuitBreaker, FlooredBy, LiquidityAddOn, OracleAddOn, StressedWeight
+from margin_models.robust_var import RobustVaR
 from margin_models.scenario_margin import ScenarioGrid, ScenarioMargin
 from margin_models.scenarios import Scenarios, VolTerm
 from margin_models.span import SpanLike, SpanRules
@@ -31,13 +33,20 @@ from margin_models.venues import (
     SynthetixMargin,
     VegaMargin,
 )
-from margin_models.volatility import BoostedVolatility, EwmaVolatility, GarchVolatility
+from margin_models.volatility import (
+    BoostedVolatility,
+    EwmaVolatility,
+    GarchVolatility,
+    HarVolatility,
+    ImpliedVolatility,
+)
 from margin_models.weighted_historical import AgeWeightedVaR
 
 __all__ = [
     "AevoMargin",
     "AgeWeightedVaR",
     "BoostedVolatility",
+    "CircuitBreaker",
     "ConstantCorrelationCovariance",
     "CorrelationBreakdown",
     "CorrelationVaR",
@@ -55,15 +64,21 @@ __all__ = [
     "EwmaVolatility",
     "ExtremeValueVaR",
     "FilteredHistoricalVaR",
+    "FlooredBy",
     "GarchVolatility",
     "GreeksMargin",
+    "HarVolatility",
     "HistoricalVaR",
+    "ImpliedVolatility",
     "LedoitWolfCovariance",
+    "LiquidityAddOn",
     "MarginModel",
     "MonteCarloES",
     "OkxMargin",
+    "OracleAddOn",
     "ParadexMargin",
     "Requirement",
+    "RobustVaR",
     "ScenarioGrid",
     "ScenarioMargin",
     "Scenarios",
@@ -72,6 +87,7 @@ __all__ = [
     "SpanRules",
     "StaticMargin",
     "StressedFloor",
+    "StressedWeight",
     "SynthetixMargin",
     "TailForecast",
     "VegaMargin",

@@ -137,10 +137,16 @@ class FilteredHistoricalVaR(MarginModel):
         """Of a revaluation in every past horizon, (P,)."""
         return operations.scan(book, 1) * self._horizons(past, book).counts(book)
 
-    def _horizons(self, past: MarketHistory, book: Book | None = None) -> KnownHorizons:
-        """USD innovations at today's volatility."""
-        rows = lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_)
+    def moves_now(self, past: MarketHistory) -> Floats:
+        """Past horizon returns of USD prices at today's volatility, (S, A), oldest first; NaN where unknown."""
+        rows = self._rows(past)
         told, coverage = unconverted(past, self.coverage_)
         moves = told.last(rows).returns(coverage)
         sigma = floored(self.volatility_.forecasts(told, min(rows, len(past))), moves)
-        return known_horizons(rescaled(moves, sigma), past.last(rows), self.coverage_, self, book)
+        return rescaled(moves, sigma)
+
+    def _rows(self, past: MarketHistory) -> int:
+        return lookback_rows(self.lookback, self.window_) + past.steps(self.coverage_)
+
+    def _horizons(self, past: MarketHistory, book: Book | None = None) -> KnownHorizons:
+        return known_horizons(self.moves_now(past), past.last(self._rows(past)), self.coverage_, self, book)

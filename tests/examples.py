@@ -4,6 +4,7 @@ from margin_models import (
     AevoMargin,
     AgeWeightedVaR,
     BoostedVolatility,
+    CircuitBreaker,
     ConstantCorrelationCovariance,
     CorrelationBreakdown,
     CorrelationVaR,
@@ -20,20 +21,27 @@ from margin_models import (
     EwmaVolatility,
     ExtremeValueVaR,
     FilteredHistoricalVaR,
+    FlooredBy,
     GarchVolatility,
     GreeksMargin,
+    HarVolatility,
     HistoricalVaR,
+    ImpliedVolatility,
     LedoitWolfCovariance,
+    LiquidityAddOn,
     MarginModel,
     MonteCarloES,
     OkxMargin,
+    OracleAddOn,
     ParadexMargin,
+    RobustVaR,
     ScenarioMargin,
     Severity,
     SpanLike,
     SpanRules,
     StaticMargin,
     StressedFloor,
+    StressedWeight,
     SynthetixMargin,
     VegaMargin,
     VolatilityForecaster,
@@ -44,6 +52,8 @@ FORECASTERS: list[VolatilityForecaster] = [
     GarchVolatility(),
     GarchVolatility(asymmetric=True, student=True),
     BoostedVolatility(trees=5),
+    HarVolatility(),
+    ImpliedVolatility(),
 ]
 COVARIANCES: list[CovarianceEstimator] = [
     EwmaCovariance(half_life=20),
@@ -76,6 +86,8 @@ EXAMPLES: list[MarginModel] = [
     *(FilteredHistoricalVaR(forecaster) for forecaster in FORECASTERS),
     ExtremeValueVaR(),
     ExtremeValueVaR(GarchVolatility(), share=0.15, shortfall=True),
+    RobustVaR(),
+    RobustVaR(EwmaVolatility(half_life=20), multiple=2, shortfall=True),
     GreeksMargin(),
     MonteCarloES(scenarios=500),
     ScenarioMargin(),
@@ -93,12 +105,17 @@ EXAMPLES: list[MarginModel] = [
     ParadexMargin(),
     SynthetixMargin(),
     VegaMargin(),
+    FlooredBy(HistoricalVaR(), CorrelationVaR()),
+    CircuitBreaker(HistoricalVaR(), trip=1.5, release=1.0),
+    LiquidityAddOn(HistoricalVaR(), assumed_volume=1e7),
+    OracleAddOn(HistoricalVaR(), assumed=0.4),
+    StressedWeight(FilteredHistoricalVaR(), window=120),
 ]
 # Rates that rise with size are the one thing here that does not scale with a linear book: venues' do in large accounts.
 INHOMOGENEOUS: list[MarginModel] = [
     model
     for model in EXAMPLES
     if (isinstance(model, StaticMargin) and model.tiers)
-    or isinstance(model, SynthetixMargin)
+    or isinstance(model, SynthetixMargin | LiquidityAddOn)
     or getattr(model, "account_size", 1e6) > 1e6
 ]
