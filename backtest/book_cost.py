@@ -8,6 +8,7 @@ from backtest.closeout import LiquidationCost
 from backtest.settlement import settlements
 from data import Book, Coverage, Floats, MarketHistory, MarketState
 from data.arrays import Bools, Ints, Places
+from data.flow.closing import depth_cost
 
 
 @dataclass(frozen=True)
@@ -41,26 +42,6 @@ class BookCost(LiquidationCost):
         impact = left * self.impact * np.sqrt(left / self.depth)
         paid = (walked + impact) / self.size if self.size > 0 else plain
         return np.where(known, paid, plain)
-
-
-def depth_cost(depth: Floats, bands: tuple[float, ...], taken: Floats, *, half_spread: float) -> Floats:
-    """USD that taking (M,) USD out of depth curves (M, K) costs against the mid, (M,); beyond them at the last band.
-
-    Unknown bands between known ones are passed over, and a curve of none is half the spread.
-    """
-    known = ~np.isnan(depth)
-    offered = np.maximum.accumulate(np.where(known, depth, 0.0), axis=1)
-    reach = np.where(known, np.maximum(np.asarray(bands, dtype=np.float64), half_spread), half_spread)
-    distance = np.maximum.accumulate(reach, axis=1)
-    near = np.pad(distance, ((0, 0), (1, 0)), constant_values=half_spread)[:, :-1]
-    before = np.pad(offered, ((0, 0), (1, 0)))[:, :-1]
-    width = offered - before
-    share = np.clip(taken[:, None] - before, 0.0, width)
-    # A share of the band rather than a slope: a band may offer next to nothing.
-    into = np.divide(share, width, out=np.zeros_like(width), where=width > 0)
-    last = distance[:, -1] if depth.shape[1] else np.full(len(taken), half_spread)
-    beyond = np.maximum(taken - offered.max(axis=1, initial=0.0), 0.0)
-    return np.asarray((share * (near + (distance - near) * into / 2.0)).sum(axis=1) + beyond * last)
 
 
 def _met(market: MarketState, underlying: Places, notional: Floats) -> Floats:

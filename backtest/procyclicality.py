@@ -1,8 +1,8 @@
 """How hard does a margin model pull on its members when markets turn?
 
 Measures of a margin that was charged on a portfolio that does not change (a replay's books are rebuilt to unit gross
-notional, so that what moves is the rate and not the position), and an experiment: a market whose volatility, or whose
-correlation, steps up once and stays.
+notional, so that what moves is the rate and not the position), and an experiment: a market whose volatility,
+correlation or depth steps once and stays.
 """
 
 import math
@@ -23,6 +23,7 @@ __all__ = ["ImpulseResponse", "impulse_response", "largest_call", "peak_to_troug
 
 DAYS = (1, 5, 30)
 _MOST_STEP = 20.0
+_DEPTH, _BAND = 1e6, 0.01  # USD offered on either side within a share of the mid, before a step in depth
 _QUARTER = 4  # of the rows after the step: the newest are where a model has settled
 
 
@@ -72,10 +73,11 @@ class ImpulseResponse:
 
     Attributes
     ----------
-    model, kind, step : what was charged, what stepped, and to what multiple (volatility) or level (correlation).
+    model, kind, step : what was charged, what stepped, and to what multiple (volatility, depth) or level (correlation).
     rows : (K,) days since the step; the first margin that can know of it is that of day 1.
     margin : (K,) the mean of the books' margin over what it was before.
-    due : what a margin that follows the true risk of the books would settle at.
+    due : what a margin that follows the true risk of the books would settle at; NaN where depth stepped, as that is up
+        to the size of the accounts.
     settled : the level reached in the newest quarter of the rows.
     overshoot : by what share of the settled level margin went beyond it; chance leaves a few percent even where a
         model moves smoothly.
@@ -111,7 +113,7 @@ class ImpulseResponse:
 def impulse_response(
     model: MarginModel,
     step: float = 2.0,
-    kind: Literal["volatility", "correlation"] = "volatility",
+    kind: Literal["volatility", "correlation", "depth"] = "volatility",
     *,
     coverage: Coverage | None = None,
     window: int = 250,
@@ -128,7 +130,8 @@ def impulse_response(
     Gurrola-Perez and Murphy's question to a margin model: how it answers a step in volatility. Daily normal returns,
     balanced across the books on every day, so that their mean margin shows the model more than the draw. A step in
     volatility multiplies it by `step` and each book is long one underlying of its own; a step in correlation takes
-    that of each book's two underlyings, both held long, from `correlation` to `step`.
+    that of each book's two underlyings, both held long, from `correlation` to `step`; one in depth multiplies what
+    order books offer, a million USD on either side within a percent before it, and leaves prices alone.
 
     Parameters
     ----------
@@ -152,10 +155,14 @@ def impulse_response(
     if kind == "volatility":
         returns[struck] *= step
         due = step
+    elif kind == "depth":
+        due = math.nan
     else:
         returns = _paired(returns, np.where(struck, step, correlation))
         due = math.sqrt((1.0 + step) / (1.0 + correlation))
     history, book = _market(returns), _books(returns.shape[1], books)
+    if kind == "depth":
+        history = _with_depth(history, window + before - 1, step)
     margin = _charged(model, history, book, asked, window, refit_every)
     told = margin.mean(axis=1)
     calm = told[:before].mean()
@@ -165,7 +172,9 @@ def impulse_response(
 
 
 def responsiveness(
-    models: dict[str, MarginModel], step: float = 2.0, kind: Literal["volatility", "correlation"] = "volatility"
+    models: dict[str, MarginModel],
+    step: float = 2.0,
+    kind: Literal["volatility", "correlation", "depth"] = "volatility",
 ) -> pd.DataFrame:
     """One row a model: how each answers the same step. Errors as `impulse_response`."""
     rows = [impulse_response(model, step, kind).to_frame() for model in models.values()]
@@ -215,6 +224,13 @@ def _market(returns: Floats) -> MarketHistory:
     return MarketHistory.from_frame(pd.DataFrame(spot, pd.date_range("2000-01-01", periods=len(spot)), names))
 
 
+def _with_depth(history: MarketHistory, row: int, step: float) -> MarketHistory:
+    """The same market with books of one band that are `step` times as deep from a row on."""
+    depth = np.full((len(history), len(history.underlyings), 2, 1), _DEPTH)
+    depth[row:] *= step
+    return history.with_depth(depth, (_BAND,))
+
+
 def _books(underlyings: int, books: int) -> Book:
     """Each book long one underlying, or two of them in equal notional."""
     listed = tuple(Instrument(f"U{n:03d}-PERP", f"U{n:03d}") for n in range(underlyings))
@@ -233,10 +249,10 @@ def _charged(
 
 
 def _check(step: float, kind: str, correlation: float, coverage: Coverage, counts: tuple[int, ...]) -> None:
-    if kind not in ("volatility", "correlation"):
-        raise ParameterError(f'kind must be "volatility" or "correlation", got {kind!r}')
-    if kind == "volatility" and not 0 < step <= _MOST_STEP:
-        raise ParameterError(f"a step multiplies volatility by 0 to {_MOST_STEP:g}, got {step}. Typical value: 2.")
+    if kind not in ("volatility", "correlation", "depth"):
+        raise ParameterError(f'kind must be "volatility", "correlation" or "depth", got {kind!r}')
+    if kind != "correlation" and not 0 < step <= _MOST_STEP:
+        raise ParameterError(f"a step multiplies {kind} by 0 to {_MOST_STEP:g}, got {step}. Typical value: 2.")
     if kind == "correlation" and not (-1 < step < 1 and -1 < correlation < 1):
         raise ParameterError(f"correlations must lie within (-1, 1), got {correlation} and then {step}")
     if coverage.horizon != "1D":

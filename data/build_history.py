@@ -85,11 +85,30 @@ def history_from(
     sets, paid = _found(store, bars, BARS), _found(store, funding, FUNDING)
     marked, offered = _found(store, marks, BARS, METRICS), _found(store, depth, DEPTH)
     time = _grid([*sets.values()], span, start, stop)
+    history = _priced(store, sets, marked, time, clock, defaults or {})
+    if paid:
+        history = replace(history, funding=_fundings(paid, tuple(sets), store, time, span))
+    used = dict.fromkeys(found.hash for group in (sets, paid, marked, offered) for found in group.values())
+    history = replace(history, source=f"records {' '.join(used)}")
+    if offered:
+        history = lay_depth(history, {name: whole_set(found, store) for name, found in offered.items()})
+    return with_features(history, feature_panel(time, tuple(sets), series)) if series else history
+
+
+def _priced(
+    store: Path,
+    sets: Mapping[str, RecordSet],
+    marked: Mapping[str, RecordSet],
+    time: Stamps,
+    clock: str,
+    defaults: Mapping[str, str],
+) -> MarketHistory:
+    """The history of what bars and marks say."""
+    span = _step(clock)
     laid = [_interval(found, store, time, span) for found in sets.values()]
     spot = _beside([one.close for one in laid])
-    apply_defaults(spot, time, tuple(sets), defaults or {})
-    used = dict.fromkeys(found.hash for group in (sets, paid, marked, offered) for found in group.values())
-    history = MarketHistory(
+    apply_defaults(spot, time, tuple(sets), defaults)
+    return MarketHistory(
         time,
         tuple(sets),
         spot,
@@ -97,14 +116,9 @@ def history_from(
         high=_known(_beside([one.high for one in laid])),
         low=_known(_beside([one.low for one in laid])),
         volume=_known(_beside([one.volume for one in laid])),
-        funding=_fundings(paid, tuple(sets), store, time, span) if paid else None,
         listed=tuple(marked),
         marks=_beside([_mark(found, store, time, span) for found in marked.values()]) if marked else None,
-        source=f"records {' '.join(used)}",
     )
-    if offered:
-        history = lay_depth(history, {name: whole_set(found, store) for name, found in offered.items()})
-    return with_features(history, feature_panel(time, tuple(sets), series)) if series else history
 
 
 def _step(clock: str) -> np.timedelta64:

@@ -13,6 +13,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
+from data.code_version import told_version
 from data.content_digest import ContentDigest
 from data.errors import DataError, ParameterError, SnapshotError
 from data.names import HASH, point, resolved
@@ -21,7 +22,6 @@ from data.record_set import FORMAT, MANIFEST, RecordSet, opened
 from data.records import BOOK, KINDS, Kind, Records
 from data.sealed import encoded, sealed
 from data.storage import sha256_of, write_whole
-from data.version import __version__
 from data.workplace import put_in_place, workplace, writing
 
 Instant = np.datetime64
@@ -67,7 +67,7 @@ def write_records(
         facts, parts = _written(records_iter, (kind, venue, symbol), place)
         facts |= _told(sources, findings)
         name = sha256_of(encoded(facts))
-        made = {"hash": name, "code": f"marginlab {__version__}", "parts": [asdict(part) for part in parts]}
+        made = {"hash": name, "code": told_version(), "parts": [asdict(part) for part in parts]}
         with writing(folder):
             write_whole(place / MANIFEST, sealed({**facts, **made}))
             put_in_place(place, folder / name, lambda: _is_whole(name, folder))

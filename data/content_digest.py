@@ -68,10 +68,12 @@ class ContentDigest:
 
 
 def _bytes(values: Values) -> bytes:
-    """One pattern of bytes for what is the same: little-endian, one NaN, strings with their lengths."""
+    """One pattern of bytes for what is the same: little-endian, one NaN, one 0, strings with their lengths."""
     if values.dtype.kind == "O":
         told = [None if text is None else str(text).encode("utf-8", "surrogatepass") for text in values]
         return b"".join(b"-" if text is None else b"%d:%b" % (len(text), text) for text in told)
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        values = np.where(np.isnan(values), np.nan, values)
+    if values.dtype.kind == "f":
+        values = values + 0.0  # which makes a 0 of -0
+        if np.isnan(values).any():
+            values = np.where(np.isnan(values), np.nan, values)
     return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import compiled
+from data.digit_kernels import NONE, REACH, Lanes, decimal, eight, ends_within, first_of, whole_number
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -21,12 +22,13 @@ NOT_PLAIN = -1
 _ONE, _NOWHERE = Place(1), Place(0)
 _COMMA, _LINE_END, _RETURN, _QUOTE = 44, 10, 13, 34
 _POINT, _MINUS, _ZERO, _SMALL_E, _BIG_E = 46, 45, 48, 101, 69
-_EXACT = 2**53
+_EXACT = np.uint64(2**53)
 _DIGITS = Place(18)
 _NINE = np.uint64(9)
 _POWER = 22
 _TENS = np.array([10.0**power for power in range(_POWER + 1)])
-_TOO_MANY = -2
+_WIDE = Place(8)
+_INITIALS = 32  # of words, by the last bits of the first letter
 
 
 @compiled(nogil=True)
@@ -45,29 +47,40 @@ def read_lines(
     ----------
     data : (B,) whole lines, the last with its end.
     kinds, slots : (C,) what becomes of each cell of a line, and in which row of its output it goes.
-    figures : (F, R) to be filled, NaN where blank.
-    counts : (W, R) to be filled, -1 where blank.
+    figures, counts : (F, R) and (W, R) to be filled, NaN and -1 where blank.
     words : (K, R) to be filled with the number of the word among those its column has said, -1 where blank.
-    said : (K, DISTINCT, 2) to be filled with where each word starts and ends.
+    said : (K, DISTINCT, 2) of 0, to be filled with where each word starts and ends.
     """
-    known = np.zeros(len(said), np.int64)
+    likely = np.full((len(said), _INITIALS), -1)
+    lengths = np.zeros(len(kinds), Place)  # of the cells of the line before, which most have again
     at, row, size, last = _NOWHERE, Place(0), Place(len(data)), len(kinds) - 1
     while at < size:
         for column in range(last + 1):
-            kind, slot = kinds[Place(column)], Place(slots[Place(column)])
+            kind, slot, start, length = kinds[Place(column)], Place(slots[Place(column)]), at, lengths[Place(column)]
+            guessed = _NOWHERE < length <= REACH and at + REACH < size and _is_end(data[at + length])
+            if guessed:
+                ends = eight(data, at), eight(data, at + length - min(length, _WIDE))
+                guessed, figure, count = _likely(kind, ends, length)
+            if not guessed and kind != WORD:
+                figure, count, at = _cell(kind, data, at)
+                lengths[Place(column)] = at - start
+            elif kind != WORD:
+                at += length
             if kind == FIGURE:
-                figures[slot, row], at = _figure(data, at)
+                figures[slot, row] = figure
             elif kind == COUNT:
-                counts[slot, row], at = _count(data, at)
-            elif kind == SKIPPED:
-                at = _cell_end(data, at)
-            else:
-                start = at
-                at = _cell_end(data, at)
-                before = words[slot, row - _ONE] if row else -1
-                words[slot, row] = number = _word(data, start, at, said[slot], known, slot, before)
-                if number == _TOO_MANY:
-                    return NOT_PLAIN
+                counts[slot, row] = count
+            elif kind == WORD:
+                initial = data[at] % _INITIALS
+                number = likely[slot, initial]
+                other = Place(said[slot, Place(max(number, 0)), 0])
+                length = Place(said[slot, Place(max(number, 0)), 1]) - other
+                same = start + REACH < size and _same_word(eight(data, start), eight(data, other), length)
+                at = start + length
+                if number < 0 or not same or not _is_end(data[at]):
+                    number, at = _word(data, start, said, slot)
+                    likely[slot, initial] = number
+                words[slot, row] = number
             if at == _NOWHERE:
                 return NOT_PLAIN
             if column == last and data[at] == _RETURN:
@@ -86,6 +99,30 @@ def line_count(data: Bytes) -> int:
     for byte in data:
         count += byte == _LINE_END
     return count
+
+
+@compiled(nogil=True, forceinline=True)
+def _is_end(byte: np.uint8) -> bool:
+    """Whether a cell may end here."""
+    return byte in (_COMMA, _LINE_END, _RETURN)
+
+
+@compiled(nogil=True, forceinline=True)
+def _likely(kind: int, ends: tuple[Lanes, Lanes], length: Place) -> tuple[bool, float, np.int64]:
+    """Whether a cell has the length of the one above, and what it says, by the eight bytes at either end of it."""
+    if kind == FIGURE:
+        value, behind = decimal(ends[0], ends[1], length)
+        return bool(value <= _EXACT), np.int64(value) / _TENS[behind % REACH], np.int64(0)
+    if kind == COUNT:
+        value = whole_number(ends[0], ends[1], length)
+        return bool(value != NONE), np.nan, np.int64(value)
+    return kind == SKIPPED and not ends_within(ends[0], ends[1], length), np.nan, np.int64(0)
+
+
+@compiled(nogil=True, forceinline=True)
+def _same_word(left: Lanes, right: Lanes, length: Place) -> bool:
+    """Whether eight bytes and eight others begin with the same word, of no more than them."""
+    return bool(_NOWHERE < length <= _WIDE and first_of(left, length) == first_of(right, length))
 
 
 @compiled(nogil=True, forceinline=True)
@@ -146,7 +183,7 @@ def _figure(data: Bytes, at: Place) -> tuple[float, Place]:
         power = -np.int64(at - point)
     if at == start:
         return np.nan, at
-    if digits == _NOWHERE or digits > _DIGITS or value > _EXACT:
+    if digits == _NOWHERE or digits > _DIGITS or value > 2**53:
         return np.nan, _NOWHERE
     if data[at] == _SMALL_E or data[at] == _BIG_E:
         before = at + _ONE
@@ -160,29 +197,37 @@ def _figure(data: Bytes, at: Place) -> tuple[float, Place]:
     return (-figure if negative else figure), at
 
 
-@compiled(nogil=True, forceinline=True)
-def _word(data: Bytes, start: Place, end: Place, said: Ints, known: Ints, slot: Place, before: int) -> int:
-    """The number of a word among those said, the one before first; _TOO_MANY where there are more than DISTINCT."""
-    if start >= end:
-        return -1
-    if before >= 0 and _same(data, start, end, said[Place(before)]):
-        return before
-    for number in range(known[slot]):
-        if _same(data, start, end, said[Place(number)]):
-            return number
-    if known[slot] == DISTINCT:
-        return _TOO_MANY
-    said[known[slot], 0], said[known[slot], 1] = start, end
-    known[slot] += 1
-    return int(known[slot]) - 1
+@compiled(nogil=True)
+def _word(data: Bytes, at: Place, said: Ints, slot: Place) -> tuple[int, Place]:
+    """The number of a word among those said, -1 where blank, and where it ends; nowhere where there are too many."""
+    end = _cell_end(data, at)
+    if end in (at, _NOWHERE):
+        return -1, end
+    for number in range(DISTINCT):
+        if said[slot, number, 1] == 0:
+            said[slot, number, 0], said[slot, number, 1] = at, end
+        start = Place(said[slot, number, 0])
+        if Place(said[slot, number, 1]) - start == end - at and _same(data, at, start, end - at):
+            return number, end
+    return -1, _NOWHERE
+
+
+@compiled(nogil=True)
+def _cell(kind: int, data: Bytes, at: Place) -> tuple[float, np.int64, Place]:
+    """A cell byte by byte: what it says as its column is to be read, and where it ends."""
+    figure, count = np.nan, np.int64(-1)
+    if kind == FIGURE:
+        figure, at = _figure(data, at)
+    elif kind == COUNT:
+        count, at = _count(data, at)
+    else:
+        at = _cell_end(data, at)
+    return figure, count, at
 
 
 @compiled(nogil=True, forceinline=True)
-def _same(data: Bytes, start: Place, end: Place, word: Ints) -> bool:
-    """Whether a cell holds the bytes of a word; the last one first."""
-    other, length = Place(word[0]), end - start
-    if length != Place(word[1]) - other:
-        return False
+def _same(data: Bytes, start: Place, other: Place, length: Place) -> bool:
+    """Whether two cells of this length hold the same bytes; the last one first."""
     while length:
         length -= _ONE
         if data[start + length] != data[other + length]:

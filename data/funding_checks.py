@@ -10,7 +10,9 @@ from data.records import FUNDING, Records
 from data.row_steps import HOUR, interval, mode
 
 YEARLY = 3.0  # funding a year, of which a median beyond was written in percent
+HIGH = 0.5  # funding a year, of which a median beyond is worth a look: a bull market, or a calm one in percent
 BASE, BASED = 0.01, 0.1  # venues' base rate in percent, and the share of rows that have it to the digit
+USUAL, USUALLY = 3, 0.02  # rows, and the share of them, that have the base rate where it is the most frequent of all
 SETTLED = (0, 4)  # hours of the day, modulo 8, at which eight-hour funding is settled
 HIGHEST = 0.05  # a payment: venues cap funding at 0.5 to 4 % of notional
 WEEK = 21  # payments in a row, by whose median a stretch is judged
@@ -19,10 +21,22 @@ BESIDE = 10.0  # times the median of the rest: rows next to a stretch that are o
 
 
 def _percent(records: Records) -> Bools:
-    """All rates, where half of them would be ruinous as shares, or many are the base rate in percent."""
-    typical = float(np.median(np.abs(records["rate"]))) if len(records) else 0.0
-    based = float(np.mean(np.abs(records["rate"]) == BASE)) if len(records) else 0.0
-    return np.full(len(records), typical * 24 * 365 / _hours_between(records) > YEARLY or based > BASED)
+    """All rates, where half of them would be ruinous as shares, or the base rate in percent is frequent.
+
+    Rates that are not held at the base differ in their digits, so that a hundredth of it is the most frequent of
+    shares even where the market is calm.
+    """
+    rate = np.abs(records["rate"])
+    typical = float(np.median(rate)) if len(rate) else 0.0
+    based = float(np.mean(rate == BASE)) if len(rate) else 0.0
+    return np.full(len(rate), typical * 24 * 365 / _hours_between(records) > YEARLY or based > BASED or _is_based(rate))
+
+
+def _is_based(rate: Floats) -> bool:
+    """Whether no rate but 0 comes as often as the base rate in percent."""
+    told, count = np.unique(rate[rate > 0], return_counts=True)
+    here = count[told == BASE]
+    return bool(here.size and here[0] == count.max() and here[0] >= max(USUAL, USUALLY * len(rate)))
 
 
 def _hours(records: Records) -> Ints:
@@ -48,6 +62,13 @@ def _unsettled(records: Records) -> Bools:
 
 def _implausible(records: Records) -> Bools:
     return np.asarray(np.abs(records["rate"]) > HIGHEST)
+
+
+def _high(records: Records) -> Bools:
+    """All rates, where half of them are high."""
+    rate = np.abs(records["rate"])
+    typical = float(np.median(rate)) if len(rate) else 0.0
+    return np.full(len(rate), typical * 24 * 365 / _hours_between(records) > HIGH)
 
 
 def _partly_percent(records: Records) -> Bools:
@@ -79,11 +100,12 @@ def _rule(name: str, rule: str, strikes: Callable[[Records], Bools], outcome: Ou
 
 
 FUNDING_RULES = (
-    _rule("percent", f"funding is a share: half below {YEARLY:.0%} a year, few just {BASE}", _percent),
+    _rule("percent", f"funding is a share: half below {YEARLY:.0%} a year, {BASE} rare", _percent),
     _rule("stretch in percent", "no stretch is a hundred times the rest, and ruinous", _partly_percent),
     _rule("implausible rate", f"a payment is at most {HIGHEST:.0%} of notional", _implausible),
     _rule("shifted zone", "funding of eight hours is settled at 0, 8 and 16 or 4, 12 and 20 UTC", _shifted),
 )
 FUNDING_NOTES = (
+    _rule("high rates", f"half of all rates are below {HIGH:.0%} a year", _high, outcome="accept"),
     _rule("off the hours", "funding is settled at the same hours every day", _unsettled, outcome="accept"),
 )

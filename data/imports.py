@@ -4,7 +4,9 @@ Each file is verified, recognised, checked row by row and as a series, and what 
 is taken whole or refused with the reason. Files of one symbol are read in the order of time, as one series.
 """
 
+import csv
 import hashlib
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -17,7 +19,7 @@ import numpy as np
 from data.brought_files import Brought, Series, files_of, period_of, series_of, verified
 from data.catalog import write_records
 from data.check_results import Ledger
-from data.checking import RecordChecker
+from data.checking import Checked, RecordChecker
 from data.errors import MarginlabError
 from data.import_report import FileReport, ImportReport
 from data.quarantine import Quarantine
@@ -26,6 +28,16 @@ from data.records import Records
 from data.sources.raw_files import shown
 
 Write = Callable[..., Any]
+# What files make readers stumble over; anything else is a fault of ours, and is told as one.
+READERS_RAISE = (MarginlabError, OSError, ValueError, OverflowError, EOFError, RecursionError, MemoryError, csv.Error)
+
+
+class _Stumbled(Exception):
+    """One file of a series could not be read to its end, for the reason that is its cause."""
+
+    def __init__(self, file: Brought, error: Exception) -> None:
+        super().__init__(file, error)
+        self.file, self.error = file, error
 
 
 @dataclass
@@ -50,7 +62,8 @@ def import_paths(
     now : nothing has happened later; today's clock if None.
     write : what keeps the accepted rows of a symbol, `write_records` of data/catalog.py if None.
 
-    Nothing is raised for what a file holds: the report says which were refused, and why.
+    Nothing is raised for what a file holds: the report says which were refused, and why. An error of another kind than
+    readers raise refuses its file alone too, and is told as a fault of ours, with its type and place.
     """
     return _brought(paths, write or write_records, store, now)
 
@@ -68,7 +81,7 @@ def _brought(paths: Iterable[str | Path], write: Write | None, store: Path | Non
     for path in listed:
         try:
             streams = verified(path, seen)
-        except Exception as error:  # whatever a file makes a decoder stumble over, the others are brought
+        except Exception as error:  # the others are brought
             reports.append((str(path), FileReport(shown(path.name), refused=_reason(error))))
             continue
         for file in streams:
@@ -91,27 +104,63 @@ def _brought(paths: Iterable[str | Path], write: Write | None, store: Path | Non
 def _import_series(
     series: Series, files: Sequence[Brought], write: Write | None, store: Path | None, now: Instant | None
 ) -> tuple[list[FileReport], list[tuple[Series, Brought]]]:
-    """Reports of the files as to one symbol, and the other symbols that were met in them."""
-    passages: list[_Passage] = []
+    """Reports of the files as to one symbol, and the other symbols that were met in them.
+
+    A file that cannot be read to its end is refused, and the series brought once more without it.
+    """
+    refused: dict[str, FileReport] = {}
     others: dict[tuple[Series, str], Brought] = {}
+    told: list[FileReport] = []
+    while left := [file for file in files if file.sha256 not in refused]:
+        others.clear()
+        try:
+            told = _series_taken(series, left, write, store, now, others)
+            break
+        except _Stumbled as stumbled:
+            file = stumbled.file
+            refused[file.sha256] = replace(_identity(file, series), refused=_reason(stumbled.error))
+        except Exception as error:  # of no one file: the store is full, say
+            told = [replace(_identity(file, series), refused=_reason(error)) for file in left]
+            break
+    by_file = {**refused, **{report.sha256: report for report in told}}
+    return [by_file[file.sha256] for file in files], [(other, file) for (other, _), file in others.items()]
+
+
+def _series_taken(
+    series: Series,
+    files: Sequence[Brought],
+    write: Write | None,
+    store: Path | None,
+    now: Instant | None,
+    others: dict[tuple[Series, str], Brought],
+) -> list[FileReport]:
+    """Reports of files all of which are taken; `others` is filled. _Stumbled where one cannot be."""
+    passages: list[_Passage] = []
     findings: list[dict[str, Any]] = []
-    try:
-        with ExitStack() as kept:  # what was set aside stays only if the rest of the series does
-            aside = _shelf(kept, store, series)
-            rows = kept.enter_context(
-                closing(_accepted(series, files, RecordChecker(now), passages, others, findings, aside))
-            )
-            name = _kept(rows, series, files, findings, write, store)
-            told = [_report(passage, series, name) for passage in passages]
-    except Exception as error:  # as above
-        told = [replace(_identity(file, series), refused=_reason(error)) for file in files]
-    return told, [(other, file) for (other, _), file in others.items()]
+    with ExitStack() as kept:  # what was set aside stays only if the rest of the series does
+        aside = _shelf(kept, store, series)
+        rows = kept.enter_context(
+            closing(_accepted(series, files, RecordChecker(now), passages, others, findings, aside))
+        )
+        name = _kept(rows, series, files, findings, write, store)
+        return [_report(passage, series, name) for passage in passages]
 
 
 def _reason(error: Exception) -> str:
-    """Why a file was refused; what nobody foresaw is told with its type."""
-    said = str(error) if isinstance(error, MarginlabError | OSError) else f"unexpected {type(error).__name__}: {error}"
+    """Why a file was refused; what nobody foresaw is told with its type, and a fault of ours with its place."""
+    said = str(error)
+    if not isinstance(error, MarginlabError | OSError):
+        said = f"unexpected {type(error).__name__}: {error}"
+    if not isinstance(error, READERS_RAISE):
+        said += f" ({_place(error)}): a fault of marginlab, not of the file; please report it"
     return shown(said)
+
+
+def _place(error: Exception) -> str:
+    """Where in our own code an error came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(__file__).parent in Path(frame.filename).parents] or [*frames]
+    return f"{Path(ours[-1].filename).name}, line {ours[-1].lineno}" if ours else "nowhere"
 
 
 def _shelf(kept: ExitStack, store: Path | None, series: Series) -> Callable[[Brought], Quarantine | None]:
@@ -136,9 +185,8 @@ def _accepted(
     for file in files:
         passage = _Passage(file)
         passages.append(passage)
-        own = _own(file, series, others)
         aside = shelf(file)
-        for checked in checker.check(own, passage.ledger, period_of(file.path.name)):
+        for checked in _read(file, series, others, checker, passage.ledger):
             for check, away in checked.away:
                 if aside is not None:
                     aside.add(check, away)
@@ -150,6 +198,20 @@ def _accepted(
         if aside is not None:
             aside.end(passage.ledger.repairs)
         findings += [{"file": shown(file.path.name), **result.to_dict()} for result in passage.ledger.results()]
+
+
+def _read(
+    file: Brought,
+    series: Series,
+    others: dict[tuple[Series, str], Brought],
+    checker: RecordChecker,
+    ledger: Ledger,
+) -> Iterator[Checked]:
+    """A file's rows of one symbol, checked; _Stumbled, with the reason, where that cannot be done to the end."""
+    try:
+        yield from checker.check(_own(file, series, others), ledger, period_of(file.path.name))
+    except Exception as error:  # a reader raises whatever a file makes it stumble over
+        raise _Stumbled(file, error) from error
 
 
 def _own(file: Brought, series: Series, others: dict[tuple[Series, str], Brought]) -> Iterator[Records]:

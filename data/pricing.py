@@ -208,8 +208,23 @@ def reprice(
     _require("deviation", deviation)
     _require("scale", scale)
     out = _place(out, (len(strike), forward.shape[1]))
-    if not out.size:
-        return out
+    if out.size:
+        _reprice(forward, group, scale, scale_group, strike, deviation, put, threads, out)
+    return out
+
+
+def _reprice(
+    forward: Floats,
+    group: Places,
+    scale: Floats,
+    scale_group: Places,
+    strike: Floats,
+    deviation: Floats,
+    put: Floats,
+    threads: int,
+    out: Floats,
+) -> None:
+    """As `reprice`, of arguments that fit."""
     unit = forward[:, :1]  # logarithms of what is near 1 lose no digits
     logs, log_strike = np.log(forward / unit), np.log(strike / unit[group, 0])
     inverse = np.maximum(scale, LEAST_DEVIATION)
@@ -221,7 +236,6 @@ def reprice(
         reprice_rows(forward, logs, group[rows], scale, inverse, scale_group[rows], *own)
 
     _share(fill, len(strike), threads if out.size >= _ENOUGH_FOR_THREADS else 1)
-    return out
 
 
 def _place(given: Floats | None, shape: tuple[int, int]) -> Floats:

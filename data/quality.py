@@ -98,7 +98,12 @@ def refuse_bad_prices(
         (zero_is_wrong, "positive (an asset that dies is a stated default: defaults={symbol: instant})"),
     ]
     if not holes:
-        checks.append((np.isnan(prices), "known (missing='hole' takes a NaN for an instant without a price)"))
+        checks.append(
+            (
+                np.isnan(prices),
+                "known (missing='hole', or --allow-missing in a shell, takes a NaN for an instant without one)",
+            )
+        )
     for wrong, rule in checks:
         if wrong.any():
             row, column = np.argwhere(wrong)[0]

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from data.check_results import Check, Repair
 from data.records import Records
-from data.storage import PARTIAL, settle, write_whole
+from data.storage import PARTIAL, is_running, settle, write_whole
 
 
 class Quarantine:
@@ -70,18 +70,5 @@ def _sweep(folder: Path) -> None:
     """Remove what processes that have died left unfinished."""
     for path in folder.glob(f"{PARTIAL}*"):
         owner = path.name.removeprefix(PARTIAL).partition("-")[0]
-        if owner.isdigit() and not _lives(int(owner)):
+        if owner.isdigit() and not is_running(int(owner)):
             path.unlink(missing_ok=True)
-
-
-def _lives(process: int) -> bool:
-    """Whether a process of that number is there; taken for granted where nobody can tell."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

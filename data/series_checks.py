@@ -7,6 +7,7 @@ set aside, or noted; nothing is scaled or shifted by a guess.
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.arrays import Bools, Floats
 from data.check_results import Check, Ledger, Outcome, Repair, Rule
@@ -24,7 +25,8 @@ JUMP = 1.0  # log return worth a look
 SHARP = 0.25  # log return, of which REVERTED is taken back within two rows
 REVERTED = 0.4
 POWERS = (2, 3, 6, 8, 9)  # of ten, between units: cents, thousands, millions, satoshi, nano
-LEAST = 4  # points of a straight line beyond its ends, where nothing but closes is known
+LEAST = 4  # points of a straight line between its ends that no chance makes
+CHANCE = 1e-3  # of such a run anywhere in a series, by how often its points lie straight
 COPIED = 3  # bars in a row that repeat earlier ones
 MIX = np.uint64(0x9E3779B97F4A7C15)  # of bits, by the golden ratio (Knuth 1973, section 6.4)
 
@@ -187,12 +189,57 @@ def _interpolated(records: Records) -> Bools:
         return np.zeros(len(records), dtype=bool)
     if records.kind is not BARS:
         line = _straight(records["value"]) & _moving(records["value"])
-        return _runs_of(line, LEAST)
+        return _runs_of(line, max(LEAST, _of_equal_steps([records["value"]])))
     told = [name for name in ("open", "high", "low", "close", "volume") if name in records.columns]
     known = [name for name in told if not np.isnan(records[name]).all()]
-    line = np.logical_and.reduce([_straight(records[name]) for name in known])
+    lines = [_straight(records[name]) | (_straight_in_logs(records[name]) & (name != "volume")) for name in known]
+    line, moving = np.logical_and.reduce(lines), _moving(records["close"])
     certain = "volume" in known and (interval(records) or 0) >= HOUR  # by chance not once in a million hours
-    return _runs_of(line & _moving(records["close"]), LEAST if known == ["close"] else 1 if certain else 2)
+    least = 1 if certain else _least([(one & moving).mean() for one in lines], len(line))
+    return _runs_of(line & moving, max(least, _of_equal_steps([records[name] for name in known])))
+
+
+def _of_equal_steps(columns: list[Floats]) -> int:
+    """How many points in a row chance does not make straight where steps are few ticks, and so come again."""
+    scales = [max(np.nanmax(np.abs(values)), np.finfo(float).tiny) for values in columns]
+    steps = [np.rint(np.diff(values) / scale * 1e9) for values, scale in zip(columns, scales, strict=True)]
+    _, count = np.unique(_mixed(steps)[np.any(steps, axis=0)], return_counts=True)
+    often = (count.max(initial=1) - 1) / max(len(steps[0]), 1)
+    return _beyond_chance(often, len(steps[0])) - 1 if often else 1
+
+
+def _beyond_chance(share: float, rows: int) -> int:
+    """How long a run chance does not make in `rows` of which a share, above 0, goes on."""
+    return int(np.ceil(np.log(CHANCE / rows) / np.log(share))) if share < 1 else rows + 1
+
+
+def _mixed(columns: list[Floats]) -> NDArray[np.uint64]:
+    """A number for each row of what all its columns say."""
+    mixed = np.zeros(len(columns[0]), dtype=np.uint64)
+    for values in columns:
+        mixed = (mixed ^ np.ascontiguousarray(values + 0.0).view(np.uint64)) * MIX
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
+
+
+def _least(share: list[float], rows: int) -> int:
+    """How many points in a row chance does not make straight in `rows`, where of each column a share is.
+
+    A single point is enough only where four columns tell alike.
+    """
+    joint = float(np.prod(share))
+    if not 0 < joint < 1:
+        return LEAST
+    needed = int(np.ceil(np.log(CHANCE / rows) / np.log(joint)))
+    return min(max(needed, 2 if len(share) < 4 else 1), LEAST if len(share) == 1 else 2)
+
+
+def _straight_in_logs(values: Floats) -> Bools:
+    """Points that a constant ratio leads to and away from."""
+    if not (values > 0).all():
+        return np.zeros(len(values), dtype=bool)
+    bend = np.abs(values[2:] * values[:-2] / values[1:-1] ** 2 - 1.0)
+    return np.concatenate([[False], bend <= 1e-10, [False]])[: len(values)]
 
 
 def _moving(values: Floats) -> Bools:
@@ -209,17 +256,29 @@ def _runs_of(struck: Bools, least: int) -> Bools:
 
 
 def _copied(records: Records) -> Bools:
-    """Runs of bars that say to the last digit what earlier ones did."""
+    """Runs of bars that say to the last digit what as many in a row said before.
+
+    Bars of a few ticks repeat earlier ones by chance: the more do so alone, the longer a run must be.
+    """
     names = [name for name in ("open", "high", "low", "close", "volume") if name in records.columns]
-    mixed = np.zeros(len(records), dtype=np.uint64)
-    for name in names:
-        mixed = (mixed ^ np.ascontiguousarray(records[name]).view(np.uint64)) * MIX
-    _, first, place = np.unique(mixed, return_index=True, return_inverse=True)
+    _, first, place = np.unique(_mixed([records[name] for name in names]), return_index=True, return_inverse=True)
     same = np.logical_and.reduce([records[name][first[place]] == records[name] for name in names])
     lively = same & (records["high"] > records["low"])
     if "volume" in names:
         lively &= records["volume"] > 0
-    return _runs_of((first[place] < np.arange(len(records))) & lively, COPIED)
+    at = np.arange(len(records))
+    again = (first[place] < at) & lively
+    in_step = _runs_at_one_distance(again, at - first[place], COPIED)
+    alone = float(np.mean(again & ~in_step)) if len(records) else 0.0
+    return _runs_at_one_distance(again, at - first[place], max(COPIED, _beyond_chance(alone, len(at)) if alone else 1))
+
+
+def _runs_at_one_distance(struck: Bools, distance: NDArray[np.intp], least: int) -> Bools:
+    """Rows struck that have `least` such neighbours in a row with the same distance, themselves counted."""
+    code = np.where(struck, distance, -1)
+    begins = np.flatnonzero(np.diff(code, prepend=-2) != 0)
+    length = np.diff(begins, append=len(code))
+    return np.asarray(struck & np.repeat(length >= least, length))
 
 
 def _gap(records: Records) -> Bools:
@@ -258,7 +317,7 @@ SERIES_RULES = (
     _rule(
         "splice", f"no lasting rise by more than e^{SPLICE:g}: another asset from there on", _each(_splice), *_LEVELS
     ),
-    _rule("interpolated", "no run of rows on one straight line, volume and all", _interpolated, BARS, INDEX),
+    _rule("interpolated", "no run of rows on one straight line, in all that is told", _interpolated, BARS, INDEX),
     _rule("copied bars", f"no {COPIED} bars in a row that repeat earlier ones to the digit", _copied, BARS),
     _rule("gap", "rows follow each other at the interval", _gap, BARS, FUNDING, METRICS, INDEX, outcome="accept"),
     *FUNDING_NOTES,

@@ -48,6 +48,23 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
+def is_running(process: int) -> bool:
+    """Whether a process of that number is there; taken for granted where nobody can tell.
+
+    >>> is_running(os.getpid())
+    True
+    """
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        pass
+    return True
+
+
 def write_whole(path: Path, payload: bytes) -> None:
     """Put a file in place with all its bytes, or leave what was there: at any kill, at a full disk."""
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")

@@ -10,21 +10,28 @@ import numpy as np
 
 from data.arrays import Bools, Floats, Ints, Places
 from data.check_results import Check, Ledger
-from data.record_checks import is_option
-from data.records import LIQUIDATIONS, QUOTES, TRADES, Records
-from data.series_checks import POWERS
+from data.option_names import is_option
+from data.records import LIQUIDATIONS, QUOTES, TRADES, UNKNOWN, Records
+from data.series_checks import POWERS, SPLICE
 
 RUN = 20  # prints in a row that may be odd: a longer run is the market, or another unit
 AROUND = 2 * RUN + 1  # rows of which the median is taken
 CONTEXT = AROUND - 1  # rows before and after that the judgement of one may rest on
 APART = 2.0  # times: no market doubled within 20 prints and was back within 20 more
 JUMP = 1.0  # log step worth a look
+RESTARTED = 0.5  # of the number before: a number below it is one of another count
+SOON = 10**9 * 86400  # ns in which a rise beyond SPLICE from one file to the next is no market's
 _PIECE = 1 << 16  # rows whose neighbours are held in memory at once
 
 ODD_RUN = Check("run of odd prices", f"no run of up to {RUN} prints x{APART:g} off the median around", "quarantine")
 UNIT = Check("unit change of a tape", f"prices take no lasting step by 10 to the {POWERS}", "quarantine")
 STEP = Check("jump of a tape", f"no step beyond e^{JUMP:g} from print to print", "accept")
-TAPE_CHECKS = (ODD_RUN, UNIT, STEP)
+OTHER = Check(
+    "splice of a tape",
+    f"no lasting rise beyond e^{SPLICE:g}, nor step beyond e^{JUMP:g} at which numbers begin again: another asset",
+    "quarantine",
+)
+TAPE_CHECKS = (ODD_RUN, UNIT, OTHER, STEP)
 _COLUMNS = {TRADES: ("price",), LIQUIDATIONS: ("price",), QUOTES: ("bid", "ask")}
 
 
@@ -35,12 +42,20 @@ def priced(records: Records) -> tuple[str, ...]:
 
 @dataclass
 class _Passed:
-    """What is known of a price's rows that went by: logs of the last ones, and in which unit the very last was."""
+    """What is known of a price's rows that went by.
+
+    Logs of the last ones, in which unit the very last was, how far it was off by another asset's price, when it was
+    and its number; and the last one that was accepted.
+    """
 
     rows: Floats
     seen: float = np.nan
     accepted: float = np.nan
     shift: int = 0
+    off: float = 0.0
+    time: int | None = None
+    number: int = UNKNOWN
+    anew: bool = True
 
 
 class TapePrices:
@@ -52,7 +67,7 @@ class TapePrices:
     def begin(self) -> None:
         """Another file begins, perhaps in the right unit: it is measured by what was accepted."""
         for passed in self._passed.values():
-            passed.seen, passed.shift = passed.accepted, 0
+            passed.seen, passed.shift, passed.off, passed.anew = passed.accepted, 0, 0.0, True
 
     def judge(
         self, records: Records, after: Records | None, ledger: Ledger, away: list[tuple[Check, Records]]
@@ -65,7 +80,10 @@ class TapePrices:
         records = _set_aside(records, odd, ODD_RUN, ledger, away)
         if len(records):
             shifts = [self._shifted(name, records, ledger) for name in names]
-            records = _set_aside(records, np.logical_or.reduce(shifts), UNIT, ledger, away)
+            other = np.logical_or.reduce([spliced for _, spliced in shifts])
+            unit = np.logical_or.reduce([shifted for shifted, _ in shifts])
+            records = _set_aside(records, unit, UNIT, ledger, away)
+            records = _set_aside(records, (other & ~unit)[~unit], OTHER, ledger, away)
         return records
 
     def _odd(self, name: str, records: Records, after: Records | None) -> Bools:
@@ -77,18 +95,41 @@ class TapePrices:
         passed.rows = np.concatenate([passed.rows, here[-CONTEXT:]])[-CONTEXT:]
         return odd
 
-    def _shifted(self, name: str, records: Records, ledger: Ledger) -> Bools:
-        """Rows in another unit than the first ones were."""
+    def _shifted(self, name: str, records: Records, ledger: Ledger) -> tuple[Bools, Bools]:
+        """Rows in another unit than the first ones were, and rows of another asset."""
         passed = self._passed[name]
         here = np.log(records[name])
         step = np.diff(here, prepend=here[0] if np.isnan(passed.seen) else passed.seen)
-        shift = passed.shift + np.cumsum(_powers(step))
+        powers = _powers(step)
+        shift = passed.shift + np.cumsum(powers)
+        other = _of_another(passed, records, np.where(powers == 0, step, 0.0))
         passed.seen, passed.shift = float(here[-1]), int(shift[-1])
-        right = np.flatnonzero(shift == 0)
+        right = np.flatnonzero((shift == 0) & ~other)
         if len(right):
             passed.accepted = float(here[right[-1]])
-        ledger.strike(STEP, records, np.asarray((np.abs(step) > JUMP) & (shift == 0)))
-        return np.asarray(shift != 0)
+        ledger.strike(STEP, records, np.asarray((np.abs(step) > JUMP) & (shift == 0) & ~other))
+        return np.asarray(shift != 0), other
+
+
+def _of_another(passed: _Passed, records: Records, step: Floats) -> Bools:
+    """Rows from a splice on until prices are back; brings `passed` up to date."""
+    number = records.columns.get("id", np.full(len(records), UNKNOWN))
+    before = np.concatenate([[passed.number], number[:-1]])
+    again = (number != UNKNOWN) & (before != UNKNOWN) & (number < RESTARTED * before)
+    time = records["time"].view(np.int64)
+    late = passed.anew and passed.time is not None and int(time[0]) - passed.time > SOON
+    other, since, off = np.zeros(len(step), dtype=bool), 0, passed.off
+    for at in np.flatnonzero(np.abs(step) > JUMP).tolist():
+        other[since:at] = off != 0.0
+        rise = step[at] > SPLICE and not (late and at == 0)
+        if off != 0.0:
+            off = 0.0 if abs(off + step[at]) < JUMP else off + step[at]
+        elif rise or again[at]:
+            off = float(step[at])
+        since = at
+    other[since:] = off != 0.0
+    passed.off, passed.time, passed.number, passed.anew = off, int(time[-1]), int(number[-1]), False
+    return other
 
 
 def odd_runs(level: Floats) -> Bools:

@@ -13,13 +13,26 @@ from margin_models.extreme_value import ExtremeValueVaR
 from margin_models.greeks_margin import GreeksMargin
 from margin_models.historical_var import FilteredHistoricalVaR, HistoricalVaR
 from margin_models.monte_carlo import MonteCarloES
-from margin_models.overlays import CircuitBreaker, FlooredBy, LiquidityAddOn, OracleAddOn, StressedWeight
+from margin_models.overlays import (
+    Buffer,
+    CircuitBreaker,
+    ConformalTracking,
+    FlooredBy,
+    LiquidityAddOn,
+    LookbackFloor,
+    OracleAddOn,
+    RateLimit,
+    SplitConformal,
+    StressedWeight,
+)
+from margin_models.predictive import BoostedTail
 from margin_models.robust_var import RobustVaR
 from margin_models.scenario_margin import ScenarioGrid, ScenarioMargin
 from margin_models.scenarios import Scenarios, VolTerm
 from margin_models.span import SpanLike, SpanRules
 from margin_models.static import StaticMargin
 from margin_models.stressed_floor import StressedFloor
+from margin_models.tail_learners import BoostedQuantile, ContinuedQuantile, TailLearner
 from margin_models.venues import (
     AevoMargin,
     DeribitPortfolioMargin,
@@ -35,8 +48,10 @@ from margin_models.venues import (
 )
 from margin_models.volatility import (
     BoostedVolatility,
+    CombinedVolatility,
     EwmaVolatility,
     GarchVolatility,
+    Growth,
     HarVolatility,
     ImpliedVolatility,
 )
@@ -45,9 +60,15 @@ from margin_models.weighted_historical import AgeWeightedVaR
 __all__ = [
     "AevoMargin",
     "AgeWeightedVaR",
+    "BoostedQuantile",
+    "BoostedTail",
     "BoostedVolatility",
+    "Buffer",
     "CircuitBreaker",
+    "CombinedVolatility",
+    "ConformalTracking",
     "ConstantCorrelationCovariance",
+    "ContinuedQuantile",
     "CorrelationBreakdown",
     "CorrelationVaR",
     "CovarianceEstimator",
@@ -67,16 +88,19 @@ __all__ = [
     "FlooredBy",
     "GarchVolatility",
     "GreeksMargin",
+    "Growth",
     "HarVolatility",
     "HistoricalVaR",
     "ImpliedVolatility",
     "LedoitWolfCovariance",
     "LiquidityAddOn",
+    "LookbackFloor",
     "MarginModel",
     "MonteCarloES",
     "OkxMargin",
     "OracleAddOn",
     "ParadexMargin",
+    "RateLimit",
     "Requirement",
     "RobustVaR",
     "ScenarioGrid",
@@ -85,11 +109,13 @@ __all__ = [
     "Severity",
     "SpanLike",
     "SpanRules",
+    "SplitConformal",
     "StaticMargin",
     "StressedFloor",
     "StressedWeight",
     "SynthetixMargin",
     "TailForecast",
+    "TailLearner",
     "VegaMargin",
     "VolTerm",
     "VolatilityForecaster",

@@ -22,6 +22,7 @@ from backtest.comparison import Comparison, compare, default_window
 from backtest.loss_comparison import LossComparison, compare_dates
 from backtest.portfolios import Books
 from data import Coverage, Floats, MarketHistory
+from data.errors import HistoryError
 from margin_models import BoostedVolatility, FilteredHistoricalVaR
 from research.bar_files import Bars, read_bars
 
@@ -234,7 +235,12 @@ def ablation_job(files: Sequence[Path], coverage: Coverage, *, window: int | Non
     every = max(steps // DECISIONS, 1)
     rows = window if window is not None else default_window(bars.history, coverage)
     refit_every = REFIT * max(steps // every, 1)
-    result = ablate(bars, coverage, window=rows, refit_every=refit_every, every=every, progress=not as_json)
+    try:
+        result = ablate(bars, coverage, window=rows, refit_every=refit_every, every=every, progress=not as_json)
+    except HistoryError as error:
+        got = f"the files give {len(bars.history)} rows of {bars.history.clock.step}"
+        hint = f"a fit on {rows} rows and judgement of as many need {2 * rows + steps}"
+        raise HistoryError(f"{error}; {got}; {hint}") from error
     print(result.to_json() if as_json else repr(result), flush=True)
 
 

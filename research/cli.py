@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from research import cli_ablation, cli_catalog, cli_data, cli_evidence, cli_fetch, cli_formats
+from research import cli_ablation, cli_catalog, cli_data, cli_evidence, cli_fetch, cli_formats, cli_lab, cli_propose
 from research.cli_options import (
     LEVEL,
     AsJson,
@@ -297,6 +297,9 @@ def _history(market: list[str], reading: dict[str, Any]) -> "MarketHistory":
 
 
 app.command()(cli_ablation.ablation)
+app.command()(cli_lab.lab)
+app.command()(cli_propose.propose)
+app.command()(cli_propose.verify)
 app.command()(cli_evidence.disclose)
 app.command()(cli_evidence.monitor)
 app.command()(cli_evidence.venues)

@@ -134,11 +134,25 @@ def data_build(
         if name is not None:
             name_snapshot(name, frozen, place / "snapshots", move=move)
         _tell(history)
+        _tell_unknown(history)
         typer.echo(frozen)
 
 
 def _tell(history: "MarketHistory") -> None:
     say(f"{history!r}\n{history.summary().to_string()}")
+
+
+def _tell_unknown(history: "MarketHistory") -> None:
+    """Which features are unknown at how many rows: they need the rows before, and have holes where bars have."""
+    import numpy as np
+
+    if history.features is None:
+        return
+    holes = np.isnan(history.features).sum(axis=(0, 1))
+    cells = len(history) * len(history.underlyings)
+    told = [f"{name} {count}" for name, count in zip(history.feature_names, holes.tolist(), strict=True) if count]
+    why = "their first rows, and where bars or fundings are missing"
+    say(f"features unknown of {cells} rows each, {why}: {', '.join(told) or 'none'}")
 
 
 def _store(given: Path | None) -> Path:
@@ -149,17 +163,31 @@ def _store(given: Path | None) -> Path:
 
 def _sets(words: list[str] | None, store: Path) -> dict[str, str]:
     """Record sets by underlying, or other symbol; their own symbol where none is said."""
-    from data.catalog import record_set
     from data.errors import ParameterError
 
     out: dict[str, str] = {}
     for word in words or ():
         symbol, sign, name = word.rpartition("=")
-        symbol = symbol if sign else record_set(name, store).symbol
+        own = _symbol(name, store)
+        symbol = symbol if sign else own
         if symbol in out or not symbol:
             raise ParameterError(f"{word}: each symbol has one record set of a kind, got {symbol!r} again")
         out[symbol] = name
     return out
+
+
+def _symbol(word: str, store: Path) -> str:
+    """The symbol of a record set; SnapshotError where there is none, with those that there are."""
+    from data.catalog import listed, record_set
+    from data.errors import SnapshotError
+
+    try:
+        return record_set(word, store).symbol
+    except SnapshotError as error:
+        own = [found for found in listed(store) if found.symbol.upper().startswith(word.upper())]
+        told = ", ".join(f"{found.symbol}={found.hash[:12]} ({found.kind} of {found.venue})" for found in own[:5])
+        hint = f"; of that symbol there are {told}" if told else "; `marginlab data catalog list` shows what there is"
+        raise SnapshotError(f"[UNDERLYING=]RECORD-SET: {error}{hint}") from error
 
 
 def _pairs(default: list[str] | None) -> dict[str, str]:

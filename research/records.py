@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 from data.errors import ParameterError
+from data.storage import is_running
 from data.version import __version__
 
 Artifact = Path | bytes
@@ -156,13 +157,7 @@ def is_gone(tags: Mapping[str, str]) -> bool:
     if tags.get("marginlab.host") != socket.gethostname() or os.name == "nt":
         return False
     pid = int(tags["marginlab.pid"])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return tags.get("marginlab.process_start", "") != _process_start(pid)
+    return not is_running(pid) or tags.get("marginlab.process_start", "") != _process_start(pid)
 
 
 def _process_start(pid: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from golden_cases import Case
 from golden_comparative import FAMILIES as COMPARATIVE
+from golden_conformal import FAMILIES as CONFORMAL
 from golden_dependence import FAMILIES as DEPENDENCE
 from golden_derive import FAMILIES as DERIVE
 from golden_families import STATISTICS
@@ -26,6 +27,7 @@ SERVED: dict[str, Callable[[Case], dict[str, Any]]] = {
     **HITS,
     **TAILS,
     **FLOW,
+    **CONFORMAL,
 }
 KNOWN = {
     "acerbi_szekely",

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data import Clock, HistoryError, ParameterError
+from data import Clock, DataError, HistoryError, ParameterError
 from data.flow.bar_rules import BarRule, DollarBars, ImbalanceBars, TickBars, TimeBars, VolumeBars
 from data.flow.tape import fold
 from data.flow.tape_files import COLUMNS
@@ -214,3 +214,15 @@ def test_bars_become_records_and_a_frame() -> None:
     assert_array_equal(frame["vwap"], bars.vwap)
     assert "2024-03-01" in bars._repr_html_()
     assert repr(bars) == "Bars(venue X: 4, 2024-03-01T00:00:00..2024-03-01T00:04:00 UTC; 6 trades)"
+
+
+@pytest.mark.parametrize(("venue", "symbol"), [("binance-delivery", "BTCUSD_PERP"), ("bitmex", "XBTUSD")])
+def test_dollar_bars_of_contracts_need_their_worth(venue: str, symbol: str) -> None:
+    tape = Records(SIX.kind, venue, symbol, SIX.columns, SIX.row)
+    with pytest.raises(DataError, match=rf"{venue} {symbol} count contracts: expected DollarBars with the multiplier"):
+        fold([tape], DollarBars(600.0))
+    assert fold([tape], DollarBars(600.0, 100.0, inverse=True)).count.tolist() == [3, 2, 1]  # 1+2+3, 4+5 and 6 of them
+    linear = fold([tape], DollarBars(600.0, 0.5))
+    assert linear.count.tolist() == fold([SIX], DollarBars(1200.0)).count.tolist()
+    with pytest.raises(ParameterError, match="multiplier must be > 0"):
+        DollarBars(600.0, inverse=True)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from backtest import LiquidationCost, compare, replay
-from backtest.book_cost import BookCost, closings, depth_cost
+from backtest.book_cost import BookCost, closings
 from backtest.closeout import FREE, closeout
 from data import Book, Coverage, Floats, Instrument, MarketHistory
+from data.flow.closing import depth_cost
 from margin_models import HistoricalVaR
 from markets import BTC, book_of, coins_with_options, market, some_books, two_coins
 

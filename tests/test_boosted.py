@@ -12,6 +12,7 @@ from sklearn.base import clone
 from data import Clock, Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from margin_models.volatility import BoostedVolatility, EwmaVolatility
 from margin_models.volatility.boosted import LOOKBACK
+from margin_models.volatility.continued import Growth
 
 DAY = Coverage()
 WINDOW = 900
@@ -90,7 +91,7 @@ def test_out_of_sample_qlike_is_better_than_ewma_s(market: MarketHistory, fitted
 
 def test_innovations_of_the_window_are_not_those_of_an_overfitted_booster(market: MarketHistory) -> None:
     past = market.rows(0, WINDOW)
-    overfitted = BoostedVolatility(trees=400, leaves=31, learning_rate=0.3).fit(past, DAY)
+    overfitted = BoostedVolatility(trees=400, growth=Growth(31, 0.3)).fit(past, DAY)
     forecasts = overfitted.forecasts(past, WINDOW - LOOKBACK)
     squares = (past.returns(DAY)[LOOKBACK:] / forecasts[:-1]) ** 2
     assert 0.9 < squares.mean() < 1.5
@@ -262,8 +263,17 @@ def test_a_short_window_is_refused_with_the_rows_it_needs(market: MarketHistory)
     BoostedVolatility().fit(market.rows(0, 249), DAY)
 
 
-@pytest.mark.parametrize("wrong", [{"trees": 0}, {"leaves": 1}, {"learning_rate": 0.0}, {"folds": 1}])
-def test_an_ensemble_that_cannot_learn_is_refused(wrong: dict[str, Any], market: MarketHistory) -> None:
-    ((name, value),) = wrong.items()
-    with pytest.raises(ParameterError, match=rf"{name} must be .*, got {value}\. Typical values"):
+@pytest.mark.parametrize(
+    ("wrong", "name", "value"),
+    [
+        ({"trees": 0}, "trees", 0),
+        ({"growth": Growth(leaves=1)}, "leaves", 1),
+        ({"growth": Growth(learning_rate=0.0)}, "learning_rate", 0.0),
+        ({"folds": 1}, "folds", 1),
+    ],
+)
+def test_an_ensemble_that_cannot_learn_is_refused(
+    wrong: dict[str, Any], name: str, value: float, market: MarketHistory
+) -> None:
+    with pytest.raises(ParameterError, match=rf"BoostedVolatility.*{name} must be .*, got {value}\. Typical values"):
         BoostedVolatility(**wrong).fit(market, DAY)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.catalog import record_set
+from data.errors import SourceError
 from data.imports import check_paths, import_paths
+from data.records import Records
 from data.sources.recognise import Recognised, recognise
 from raw_text import put
 
@@ -72,17 +76,66 @@ def test_a_name_in_no_encoding_can_be_told(tmp_path: Path) -> None:
     assert b"separated by semicolons" in told
 
 
-def test_what_nobody_foresaw_refuses_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [ValueError, EOFError, OverflowError])
+def test_what_a_decoder_stumbles_over_refuses_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     broken, whole = (put(tmp_path, name, *klines(0, 24 + n)) for n, name in enumerate(("ABCUSDT.csv", "BTCUSDT.csv")))
 
     def stumble(path: Path) -> Recognised:
         if path == broken:
-            raise ZeroDivisionError("of a decoder")
+            raise error("of a decoder")
         return recognise(path)
 
     monkeypatch.setattr("data.brought_files.recognise", stumble)
     files = check_paths([broken, whole]).files
-    assert (files[0].refused, files[1].accepted) == ("unexpected ZeroDivisionError: of a decoder", 25)
+    assert (files[0].refused, files[1].accepted) == (f"unexpected {error.__name__}: of a decoder", 25)
+
+
+@pytest.mark.parametrize("error", [KeyError, IndexError, pa.ArrowNotImplementedError, ZeroDivisionError])
+def test_a_fault_of_ours_is_told_as_one_and_ends_no_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    broken, whole = (put(tmp_path, name, *klines(0, 24 + n)) for n, name in enumerate(("ABCUSDT.csv", "BTCUSDT.csv")))
+
+    def wrong(path: Path) -> Recognised:
+        if path == broken:
+            raise error("of ours")
+        return recognise(path)
+
+    monkeypatch.setattr("data.brought_files.recognise", wrong)
+    report = check_paths([broken, whole])
+    assert report.files[0].refused.startswith(f"unexpected {error.__name__}: ")
+    assert "brought_files.py, line" in report.files[0].refused
+    assert "a fault of marginlab" in report.files[0].refused
+    assert (report.files[1].accepted, report.exit_code) == (25, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"), [(SourceError("breaks off"), False), (KeyError("close"), True), (ValueError("odd"), False)]
+)
+def test_a_file_of_a_series_that_breaks_off_is_refused_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, fault: bool
+) -> None:
+    paths = [put(tmp_path, f"BTCUSDT-1h-{n}.csv", *klines(8 * n, 8)) for n in range(3)]
+    read = Recognised.records
+
+    def records(known: Recognised) -> Iterator[Records]:
+        yield from read(known)
+        if known.raw.path == paths[1] and len(opened) > 3:  # the first looks are for what it is
+            raise error
+        opened.append(known.raw.path)
+
+    opened: list[Path] = [Path()] * 3
+    monkeypatch.setattr(Recognised, "records", records)
+    report = import_paths(paths, tmp_path / "store")
+    told = [file.refused for file in report.files]
+    assert (bool(told[0]), bool(told[2]), report.exit_code) == (False, False, 2)
+    assert str(error) in told[1]
+    assert ("a fault of marginlab" in told[1]) == fault
+    (kept,) = {file.record_set for file in report.files if not file.refused}
+    assert [file.accepted for file in report.files] == [8, 0, 8]
+    assert record_set(kept, tmp_path / "store").rows == 16
 
 
 def test_a_column_of_a_type_that_holds_no_figures_ends_no_import(tmp_path: Path) -> None:

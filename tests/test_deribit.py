@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from data import SourceError
+from data.imports import import_paths
 from data.records import BARS, BOOK, FUNDING, INDEX, METRICS, OPTIONS, QUOTES, TRADES
 from data.sources.chain_layouts import plain_chain
 from data.sources.recognise import read_records, recognise
@@ -252,3 +253,17 @@ def test_real_chains_agree_with_the_chain_reader() -> None:
         for name in ("time", "expiry"):
             np.testing.assert_array_equal(records[name], frame[name].dt.tz_localize(None).to_numpy("datetime64[ns]"))
         assert records["call"].tolist() == (frame["right"] == "call").tolist()
+
+
+def test_books_of_three_kinds_are_no_one_series(tmp_path: Path) -> None:
+    whole = {"bids": [[10, 3]], "asks": [[11, 4]], "timestamp": MS, "change_id": 7, "instrument_name": "BTC-PERPETUAL"}
+    change = {**whole, "type": "snapshot", "bids": [["new", 10, 3]], "asks": [["new", 11, 4]]}
+    paths = [
+        put_json(tmp_path, "answer.json", answer(whole)),
+        put_json(tmp_path, "changes.json", message("book.BTC-PERPETUAL.100ms", change)),
+        put_json(tmp_path, "grouped.json", message("book.BTC-PERPETUAL.10.20.100ms", whole)),
+    ]
+    assert [layout(path) for path in paths] == ["deribit whole book", "deribit book", "deribit grouped book"]
+    files = import_paths(paths, tmp_path / "store").files
+    assert {(file.kind, file.symbol, file.accepted) for file in files} == {("book", "BTC-PERPETUAL", 2)}
+    assert len({file.record_set for file in files}) == 3

@@ -150,7 +150,9 @@ def test_fit_many_gives_what_a_loop_of_fits_gives(
         alone = fresh(model).fit(history.rows(learned_until - WINDOW, learned_until), COVERAGE)
         past = history.rows(0, stop)
         book = books.at(past.now)
-        assert_array_equal(fitted.margin(past, book), alone.margin(past, book))
+        # A walk through windows and a search of each end within a hair of each other: `TOLERANCE` of the fits says why.
+        near = 1e-7 if "GarchVolatility" in repr(model) else 0.0
+        assert_allclose(fitted.margin(past, book), alone.margin(past, book), rtol=near, atol=0.0)
 
 
 @every_model

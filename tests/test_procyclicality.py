@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_path() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    for step, kind in ((0.0, "volatility"), (1.0, "correlation"), (2.0, "depth")):
+    for step, kind in ((0.0, "volatility"), (1.0, "correlation"), (2.0, "price"), (0.0, "depth")):
         with pytest.raises(ParameterError):
             impulse_response(StaticMargin(), step, kind)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="one day"):

@@ -11,6 +11,7 @@ from data.checking import RecordChecker
 from data.errors import SourceError
 from data.imports import check_paths
 from data.records import BARS, FUNDING, METRICS, Records
+from data.series_checks import _least as least
 from data.sources.recognise import read_records
 from data.sources.samples import load
 from records_made import HOUR, START, bars, checked, funding, levels, struck
@@ -218,7 +219,7 @@ def test_the_coins_beside_luna_are_whole(coin: str) -> None:
 def test_interpolated_maintenance_hours_become_holes() -> None:
     (accepted,), found = of_file("filipenovais+MarketGuessingGame/data/BTCUSDT_1h.csv")
     assert {name for name, (_, outcome) in found.items() if outcome != "accept"} == {"interpolated"}
-    assert found["interpolated"] == (119, "quarantine")  # of single hours only a volume would tell, nobody says whose
+    assert found["interpolated"] == (128, "quarantine")  # as many as with volumes, which nobody says whose they are
     halted = (accepted["opened"] > np.datetime64("2018-02-08T00")) & (
         accepted["opened"] < np.datetime64("2018-02-09T09")
     )
@@ -322,3 +323,39 @@ def test_clean_files_raise_nothing(path: str) -> None:
     for file in report.files:
         assert file.rows == file.accepted > 0
         assert not file.results
+
+
+def priced(records: Records, *names: str) -> Records:
+    """Only these columns beside the instants."""
+    columns = {name: records[name] for name in ("time", "opened", *names)}
+    return Records(records.kind, records.venue, records.symbol, columns, records.row)
+
+
+@pytest.mark.parametrize("scale", [np.linspace, np.geomspace])
+@pytest.mark.parametrize(("names", "made_up"), [(("open", "high", "low", "close"), 1), (("close",), 3)])
+def test_a_made_up_stretch_is_found_without_volume(scale: Any, names: tuple[str, ...], made_up: int) -> None:
+    records = bars(400)
+    for name in names:
+        records[name][100 : 102 + made_up] = scale(records[name][100], records[name][101 + made_up], made_up + 2)
+    if len(names) == 1:
+        for name in ("open", "high", "low"):
+            records[name][:] = records["close"]
+    assert quarantined(priced(records, "open", "high", "low", "close")) == {"interpolated": made_up}
+
+
+def test_what_chance_makes_straight_is_not_made_up() -> None:
+    assert least([0.001] * 4, 50_000) == 1
+    assert least([0.2] * 4, 50_000) == 2  # prices of few ticks
+    assert least([0.2], 50_000) == 4
+    assert least([0.001], 50_000) == 3
+
+
+def test_low_funding_in_percent_is_known_by_the_base_rate() -> None:
+    rate = np.random.default_rng(5).normal(0.0, 0.002, 200).round(6)
+    calm = funding(200, rate=dict(enumerate(rate.tolist())))
+    assert quarantined(calm) == {}
+    calm["rate"][::20] = 0.01
+    assert quarantined(calm) == {"percent": 200}
+    shares = funding(200)
+    shares["rate"][::2], shares["rate"][1::40] = 0.0001, 0.01
+    assert quarantined(shares) == {}

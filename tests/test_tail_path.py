@@ -175,7 +175,9 @@ def test_pits_of_a_sample_are_those_of_its_definition(books: int, size: int, see
 @pytest.mark.parametrize("degrees", [None, 4.0])
 def test_an_elliptical_law_gives_pits_without_a_sample(degrees: float | None) -> None:
     truth = garch_t(700, (0.02, 0.03), seed=3).history
-    both = BookRecipe.of((Instrument("A", "SYN1"), Instrument("B", "SYN2")), {"long": {"A": 1}, "pair": {"A": 1, "B": -1}})
+    both = BookRecipe.of(
+        (Instrument("A", "SYN1"), Instrument("B", "SYN2")), {"long": {"A": 1}, "pair": {"A": 1, "B": -1}}
+    )
     told = replay(CorrelationVaR(degrees=degrees), truth, both, Coverage(), window=100, refit_every=50)
     assert told.tail is not None
     pit, var = told.tail.pit, told.tail.var

@@ -123,3 +123,30 @@ def test_sizes_that_cannot_be_and_sizes_that_are_great() -> None:
     assert aside(times(trades(), [5], 1e30, ("size",))) == {"implausible size": 1}
     assert struck(times(trades(), [5], 1e8, ("size",))) == {"great size": (1, "accept")}
     assert aside(times(quotes(), [5], 1e30, ("bid_size",))) == {"implausible size": 1}
+
+
+def test_another_asset_is_set_aside_until_prices_are_back() -> None:
+    records = times(trades(ROWS), slice(150, None), 30.0)
+    assert aside(records) == {"splice of a tape": 150}
+    assert aside(*cut(records, [40, 149, 151, 200])) == {"splice of a tape": 150}
+    back = times(trades(ROWS), slice(150, 230), 30.0)
+    assert aside(back) == {"splice of a tape": 80}
+    assert aside(times(trades(ROWS), slice(150, None), 5.0)) == {}
+
+
+def test_a_fall_with_numbers_that_begin_again_is_another_asset() -> None:
+    fallen = times(trades(ROWS), slice(150, None), 0.2)
+    assert aside(fallen) == {}
+    fallen["id"][150:] = np.arange(1, 151)
+    assert aside(fallen) == {"splice of a tape": 150}
+
+
+def test_a_rise_while_no_file_was_brought_is_no_splice() -> None:
+    early, late = trades(ROWS), times(trades(ROWS), slice(None), 30.0)
+    for later, expected in ((np.timedelta64(1, "h"), ROWS), (np.timedelta64(40, "D"), 0)):
+        columns = {**late.columns, "time": late["time"] + later.astype("timedelta64[ns]"), "id": late["id"] + ROWS}
+        checker, ledger = RecordChecker(NOW), Ledger()
+        for records in (early, Records(late.kind, late.venue, late.symbol, columns, late.row)):
+            for _ in checker.check([records], ledger):
+                pass
+        assert ledger.quarantined == expected

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from data.arrays import Ints
 from data.clock import plain_span
-from data.errors import ParameterError
+from data.contracts import counts_contracts
+from data.errors import DataError, ParameterError
 from data.flow.bar_kernels import imbalance_cuts, threshold_cuts, time_cuts
 from data.flow.tape_kernels import UNSET
 from data.flow.trade_order import Trades
+from data.records import Records
 
 Memory = NDArray[Any]
 _FULL = 1.0 - 1e-9  # of a threshold: ten times 0.1 fill 1, though they add up to a little less
@@ -110,12 +112,34 @@ class VolumeBars:
 
 @dataclass(frozen=True)
 class DollarBars:
-    """Bars in which price times size comes to at least `value`; ParameterError unless that is > 0."""
+    """Bars in which at least `value` is traded, in quote currency.
+
+    Parameters
+    ----------
+    value : > 0.
+    multiplier : of a contract, where sizes count contracts: units of base, or of an inverse one quote currency.
+    inverse : whether the contract is settled in base.
+
+    Raises
+    ------
+    ParameterError
+        If the value or the multiplier is not > 0, or there is none of an inverse contract.
+    """
 
     value: float
+    multiplier: float | None = None
+    inverse: bool = False
 
     def __post_init__(self) -> None:
         _refuse_outside(self, "value", self.value, 0.0)
+        if self.inverse or self.multiplier is not None:
+            _refuse_outside(self, "multiplier", self.multiplier or 0.0, 0.0)
+
+    def refuse_contracts(self, records: Records) -> None:
+        """DataError where sizes are contracts of nobody knows which worth."""
+        if self.multiplier is None and counts_contracts(records):
+            where = f"sizes of {records.venue} {records.symbol} count contracts"
+            raise DataError(f"{where}: expected DollarBars with the multiplier of one, got none")
 
     def start(self) -> Memory:
         """Nothing is traded yet."""
@@ -123,7 +147,8 @@ class DollarBars:
 
     def cut(self, trades: Trades, memory: Memory, cuts: Ints) -> int:
         """One past each trade that fills a bar."""
-        return threshold_cuts(trades.price * trades.size, self.value * _FULL, memory, cuts)
+        worth = trades.size * (1.0 if self.multiplier is None else self.multiplier)
+        return threshold_cuts(worth if self.inverse else trades.price * worth, self.value * _FULL, memory, cuts)
 
 
 @dataclass(frozen=True)

@@ -259,6 +259,26 @@ def apply(
 
 
 @compiled(nogil=True)
+def begins(memory: Ints, time: int, snapshot: bool, last: int, message: int) -> bool:
+    """Whether a row is of another message than the one before."""
+    if message != UNKNOWN or memory[MESSAGE] != UNKNOWN:
+        new = message != memory[MESSAGE]
+    else:
+        new = time != memory[TIME] or last != memory[LAST]
+    return bool(new or memory[OPEN] == 0 or snapshot != (memory[SNAPSHOT] == 1))
+
+
+@compiled(nogil=True)
+def show(memory: Ints, best: Floats, shown: Floats, quotes: Floats, stamps: Ints) -> int:
+    """Write the quote, (1, 4) and (1, 3), where it is another than the one shown last; how many were written."""
+    if same(best, shown):
+        return 0
+    quotes[0], shown[:] = best, best
+    stamps[0, STAMP], stamps[0, STAMP_RECEIVED], stamps[0, STAMP_UPDATE] = memory[TIME], memory[RECEIVED], memory[LAST]
+    return 1
+
+
+@compiled(nogil=True)
 def follow(
     time: Ints,
     received: Ints,
@@ -293,19 +313,11 @@ def follow(
     best = np.empty(4)
     for i in range(len(time)):
         first, last, previous, message = numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3]
-        if message != UNKNOWN or memory[MESSAGE] != UNKNOWN:
-            new = message != memory[MESSAGE]
-        else:
-            new = time[i] != memory[TIME] or last != memory[LAST]
-        if new or memory[OPEN] == 0 or snapshot[i] != (memory[SNAPSHOT] == 1):
+        if begins(memory, time[i], snapshot[i], last, message):
             if memory[OPEN]:
                 close(memory, keys, sizes, count, ring, ring_last)
                 quote(memory, keys, sizes, count, best)
-                if not same(best, shown):
-                    quotes[quoted], shown[:] = best, best
-                    stamps[quoted, STAMP], stamps[quoted, STAMP_RECEIVED] = memory[TIME], memory[RECEIVED]
-                    stamps[quoted, STAMP_UPDATE] = memory[LAST]
-                    quoted += 1
+                quoted += show(memory, best, shown, quotes[quoted : quoted + 1], stamps[quoted : quoted + 1])
             if step > 0 and time[i] > memory[DUE]:
                 if memory[DUE] != UNSET:
                     measure(keys, sizes, count, shown, bands, inverse, depth[sampled, 0], depth[sampled, 1])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.arrays import Floats, Ints
 from data.errors import DataError
 from data.flow import tape_kernels as kernel
-from data.flow.bar_rules import BarRule, TimeBars
+from data.flow.bar_rules import BarRule, DollarBars, TimeBars
 from data.flow.bars import Bars, from_sums, joined
 from data.flow.trade_order import LastTrade, Trades
 from data.records import Records
@@ -105,8 +105,11 @@ class TapeFold:
     def add(self, records: Records) -> Bars:
         """The bars that these trades complete; a time bar is complete once a trade after its end is seen.
 
-        Raises DataError as `LastTrade.then` does, and has taken nothing of the batch then.
+        Raises DataError as `LastTrade.then` does, and for dollar bars of contracts whose worth the rule does not tell;
+        it has taken nothing of the batch then.
         """
+        if isinstance(self.rule, DollarBars):
+            self.rule.refuse_contracts(records)
         trades, last = self._state.last.then(records)
         self._state = replace(self._state, last=last)
         parts = [self._folded(trades.rows(at, at + CHUNK)) for at in range(0, max(len(records), 1), CHUNK)]

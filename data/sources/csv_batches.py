@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
+from mmap import mmap
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -172,21 +174,37 @@ def _plan(
 
 
 def _blocks(raw: RawFile) -> Iterator[memoryview]:
-    """Pieces of the file below its header, each of whole lines; a last line without its end is left empty."""
+    """Pieces of the file below its header, each of whole lines; a last line without its end is left empty.
+
+    Memory is used again: a piece is valid until `_THREADS` others have been asked for.
+    """
+    shelves = cycle([mmap(-1, 2 * BLOCK) for _ in range(_THREADS + 1)])  # pages are taken when they are touched
     with raw.open() as stream:
         _skip(raw.head, stream)
-        carried: bytes | memoryview = b""
-        while piece := stream.read(BLOCK):
-            end = piece.rfind(b"\n") + 1
-            held = b"".join((carried, piece)) if len(carried) else piece
-            whole = len(carried) + end if end else 0
+        carried = memoryview(b"")
+        while True:
+            shelf = next(shelves)
+            shelf[: len(carried)] = carried
+            space = memoryview(shelf)
+            held = len(carried) + _filled(stream, space[len(carried) : len(carried) + BLOCK])
+            if held == len(carried):
+                break
+            whole = shelf.rfind(b"\n", len(carried), held) + 1
             if whole:
-                yield memoryview(held)[:whole]
-            carried = memoryview(held)[whole:]
+                yield space[:whole]
+            carried = space[whole:held]
             if len(carried) > BLOCK:
                 raise SourceError(f"{raw.head.file}: expected lines of less than {BLOCK} bytes, got a longer one")
         if bytes(carried).strip():
             yield memoryview(b"\n")
+
+
+def _filled(stream: BinaryIO, space: memoryview) -> int:
+    """How many bytes of a stream went into the space: all that fit, or all that are left."""
+    got = 0
+    while got < len(space) and (more := stream.readinto(space[got:])):  # type: ignore[attr-defined]
+        got += more
+    return got
 
 
 def _skip(head: Head, stream: BinaryIO) -> None:

@@ -239,6 +239,8 @@ def _layout(wanted: str, kind: Kind, columns: Callable[[list[Any], RawFile], Mad
 LAYOUTS = (
     _layout("trades", TRADES, _trades),
     _layout("book", BOOK, _book),
+    _layout("whole book", BOOK, _book),
+    _layout("grouped book", BOOK, _book),
     _layout("ticker", METRICS, _metrics),
     _layout("summary", METRICS, _metrics, False),
     _layout("option ticker", OPTIONS, _options, False),

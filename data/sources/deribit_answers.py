@@ -27,8 +27,9 @@ _REFUSED: Mapping[str, str] = {
 def topic(document: Any) -> str:
     """What a document is.
 
-    "trades", "book", "ticker", "option ticker", "quote", "bar", "bars", "volatility", "volatility bars", "funding",
-    "summary" or "option summary"; "not market data: ..." of Deribit's other answers, "" of others' files.
+    "trades", "book" (its changes), "whole book" (an answer), "grouped book" (levels joined), "ticker",
+    "option ticker", "quote", "bar", "bars", "volatility", "volatility bars", "funding", "summary" or
+    "option summary"; "not market data: ..." of Deribit's other answers, "" of others' files.
     """
     if not isinstance(document, dict):
         return "trades" if isinstance(document, list) and document and _is_trade(document[0]) else ""
@@ -50,6 +51,8 @@ def _of_message(document: Mapping[str, Any]) -> str:
     if channel.startswith("user."):
         return f"not market data: an account's own channel, {channel}"
     told = _CHANNELS.get(channel.split(".")[0], "")
+    if told == "book" and len(channel.split(".")) == 5:  # instrument, group, depth and interval
+        return "grouped book"
     if told == "ticker" and OPTION.fullmatch(channel.split(".")[1] if "." in channel else ""):
         return "option ticker"
     return told or f"not market data that is read: the channel {channel!r}"
@@ -63,7 +66,7 @@ def _of_result(result: Any) -> str:
     if isinstance(result.get("trades"), list) and "order" not in result:
         return "trades"
     if "bids" in result and "asks" in result:
-        return "book"
+        return "whole book"
     if isinstance(result.get("close"), list):  # the first column, which may be all that a head shows
         return "bars"
     if isinstance(result.get("data"), list):

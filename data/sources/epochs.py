@@ -75,7 +75,7 @@ def _dated(counts: NDArray[Any], seconds: int) -> Instants:
 
 def _scaled(counts: NDArray[Any], scale: int) -> Instants:
     if counts.dtype.kind in "iu":
-        whole = counts.astype(np.int64) * scale
+        whole = counts.astype(np.int64, copy=False) * scale
     elif scale == 1:
         whole = np.rint(counts).astype(np.int64)
     else:

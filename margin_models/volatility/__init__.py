@@ -1,7 +1,19 @@
 """How much will each underlying move over the horizon?"""
 
 from margin_models.volatility.boosted import BoostedVolatility
+from margin_models.volatility.combined import CombinedVolatility
+from margin_models.volatility.continued import Growth
 from margin_models.volatility.ewma import EwmaVolatility
 from margin_models.volatility.garch import GarchVolatility
+from margin_models.volatility.har import HarVolatility
+from margin_models.volatility.implied import ImpliedVolatility
 
-__all__ = ["BoostedVolatility", "EwmaVolatility", "GarchVolatility"]
+__all__ = [
+    "BoostedVolatility",
+    "CombinedVolatility",
+    "EwmaVolatility",
+    "GarchVolatility",
+    "Growth",
+    "HarVolatility",
+    "ImpliedVolatility",
+]

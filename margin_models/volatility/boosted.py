@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from data import Coverage, Floats, HistoryError, MarketHistory, ParameterError
+from data.arrays import Places
 from data.clock import Stamps
 from margin_models.base import VolatilityForecaster
-from margin_models.volatility.predictors import LOOKBACK, Known, complete, known_at, over
+from margin_models.volatility.continued import Growth, Settings, binned, grown
+from margin_models.volatility.measures import measured
+from margin_models.volatility.predictors import LOOKBACK, NAMES, RISING, Known, complete, known_at, over
 from margin_models.volatility.remembered import panels_of, remembered
+from margin_models.volatility.surroundings import leader_of
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -21,36 +25,50 @@ LEAST_ROWS = 50  # a fold, beyond the horizon that separates it from what it is 
 LEAST_LEAF = 20  # horizons of one asset; rows of overlapping horizons are not independent
 PRIOR = 100  # horizons: every leaf and scale starts as if so many had shown EWMA to be right
 EXTREME = 100.0  # squared returns beyond this multiple of their forecast (10 standard deviations) count as this
+CONTINUED = 3  # a fold's booster adds to the one before a third as many trees as that one began with
+TRIED_LEAVES, TRIED_TREES = (4, 8, 16), (0.5, 1.0, 2.0)  # tuning: leaves, and multiples of `trees`
 
 
 class BoostedVolatility(VolatilityForecaster):
     """LightGBM, pooled over assets, multiplies the EWMA variance by what recent rows say about the next horizon.
 
-    The target is the realised variance of the next horizon over the EWMA variance; the loss is the gamma deviance,
-    which is QLIKE and so is consistent for the mean under a noisy proxy (Patton, 2011). Predictors are realised
-    variance over 1, 5, 22 and 44 horizons, ranges (Parkinson, 1980) where there are highs and lows, signed returns,
-    volume against its own past where there is any, and what the other assets did; all relative to the asset's own EWMA.
+    The target is the realised variance of the next horizon over the EWMA variance, by ranges (Garman and Klass, 1980)
+    where a horizon has few rows and these have highs and lows: one squared return says little of the variance behind
+    it. The loss is the gamma deviance, which is QLIKE and so is consistent for the mean under a noisy proxy (Patton,
+    2011). Predictors (`predictors.NAMES`)
+    are realised variance over 1, 5, 22 and 44 horizons, ranges (Parkinson, 1980) where there are highs and lows, signed
+    returns, volume against its own past where there is any, what the other assets and the market did, the asset that
+    leads it, implied variance and funding where there are any, and the calendar; prices and variances relative to the
+    asset's own EWMA. The forecast never falls as recent variance, a range or implied variance rises (`RISING`).
     The history's features join them, each relative to its own mean and deviation over the lookback: its value now and,
     where a horizon spans several rows, its mean over one; what is unknown stays so, as LightGBM has branches for it.
     Every window has a fixed length: a forecast depends on its row and the 44 horizons before it alone.
 
     Forecasts within the window of the fit are out-of-fold: its rows are split into blocks in time, a block is forecast
-    by the booster that saw only targets known when the block starts, the first block by EWMA. The booster that saw
-    everything speaks from the fit's last row on. EWMA also stands in for an asset with less than half a lookback of
-    returns. Each kind of forecast is scaled so that squared returns over it average about 1 in the window.
+    by the booster that saw only targets known when the block starts, the first block by EWMA. These boosters continue
+    one another: each adds a third of `trees`, grown on what was known by then, with the bins of the first block. A full
+    ensemble that saw everything speaks from the fit's last row on. EWMA also stands in for an asset with less than half
+    a lookback of returns. Each kind of forecast is scaled so that squared returns over it average about 1 in the
+    window.
 
     Parameters
     ----------
-    trees, leaves, learning_rate : size of the ensemble.
+    trees : of the ensemble that speaks.
+    growth : leaves of a tree, and how far it steps.
     folds : blocks in time.
     seed : LightGBM's.
     features : names of the history's features to use; None takes all it has, () none.
+    tune : choose leaves (4, 8, 16) and trees (half, once, twice) of the ensemble that speaks by the loss on the
+        window's last block of ensembles that saw what was known when it starts; no later row, and no other booster, is
+        touched by it.
 
     Attributes
     ----------
     features_ : names of the features used; what is forecast later must have them too.
+    leader_ : the asset that led the others in the first block, None where none can be told.
     starts_ : (folds,) datetime64, the instants from which each booster speaks, the last one the fit's last row.
     boosters_ : (folds,) the boosters, None where there was nothing to learn from.
+    chosen_ : trees and leaves of the ensemble that speaks.
     scale_, ewma_scale_ : what the variances are multiplied by.
 
     Raises
@@ -66,18 +84,18 @@ class BoostedVolatility(VolatilityForecaster):
     def __init__(
         self,
         trees: int = 60,
-        leaves: int = 8,
-        learning_rate: float = 0.05,
+        growth: Growth = Growth(),  # noqa: B008  frozen
         folds: int = 4,
         seed: int = 0,
         features: Sequence[str] | None = None,
+        tune: bool = False,
     ) -> None:
         self.trees = trees
-        self.leaves = leaves
-        self.learning_rate = learning_rate
+        self.growth = growth
         self.folds = folds
         self.seed = seed
         self.features = features
+        self.tune = tune
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
         """Train one booster a block, and one on all of `past`."""
@@ -88,11 +106,13 @@ class BoostedVolatility(VolatilityForecaster):
         self.features_ = self._chosen(past)
         first = LOOKBACK * self._steps
         known = known_at(past, self._row, self._steps, self.features_)
-        target = over(known.realised[self._steps :], known.ewma[: -self._steps])
         rows = len(known.ewma)
+        target = np.minimum(over(self._realised(past, known)[self._steps :], known.ewma[: -self._steps]), EXTREME)
         starts = np.append(rows * np.arange(1, self.folds) // self.folds, rows - 1)
         self.starts_ = past.time[first + starts]
-        self.boosters_ = [self._train(known.predictors, target[: start - self._steps + 1]) for start in starts]
+        self.leader_ = leader_of(known.ratios, target[: starts[0] - self._steps + 1], past.underlyings)
+        known = known.led_by(self._leader(past))
+        self.boosters_ = self._train(known, target, starts)
         corrections = self._corrections(known, past.time[first:])
         self._calibrate(known, corrections, past.returns(coverage)[first:])
         forecasts = np.full(past.spot.shape, np.nan)
@@ -117,11 +137,15 @@ class BoostedVolatility(VolatilityForecaster):
         forecasts[-len(known) :] = known[-count:]
         return forecasts
 
+    def _realised(self, past: MarketHistory, known: Known) -> Floats:
+        """What variance was over the horizon up to each row, (R, A): of ranges where a horizon has few rows."""
+        ranges = measured(past, self.coverage_, len(known.ewma)).variance[-len(known.ewma) :]
+        return np.where(np.isfinite(ranges), ranges, known.realised)
+
     def _check(self) -> None:
+        self.growth.check("BoostedVolatility")
         for name, holds, expected, typical in (
             ("trees", self.trees >= 1, ">= 1", "30-200"),
-            ("leaves", self.leaves >= 2, ">= 2", "4-16"),
-            ("learning_rate", self.learning_rate > 0, "> 0", "0.02-0.1"),
             ("folds", self.folds >= 2, ">= 2", "3-6"),
         ):
             if not holds:
@@ -145,31 +169,55 @@ class BoostedVolatility(VolatilityForecaster):
             where = f"boosted volatility over {self._steps} rows a horizon in {self.folds} folds"
             raise HistoryError(f"{where} needs {needed} rows to fit, got {past!r}")
 
-    def _train(self, predictors: Floats, target: Floats) -> "Booster | None":
-        """A booster from the rows that have a target (R, A); None where they are too few for one split."""
-        import lightgbm
+    def _leader(self, past: MarketHistory) -> int | None:
+        return past.underlyings.index(self.leader_) if self.leader_ in past.underlyings else None
 
-        useful = np.isfinite(target) & complete(predictors[: len(target)])
-        goal = np.minimum(target[useful], EXTREME)
-        if len(goal) < 2 * LEAST_LEAF * self._steps or not goal.any():
-            return None
-        settings = {
+    def _train(self, known: Known, target: Floats, starts: Places) -> "list[Booster | None]":
+        """The booster of every fold, each from the rows that had a target (R, A) by its start."""
+        self.chosen_ = self.trees, self.growth.leaves
+        settings = self._settings(known.predictors.shape[2])
+        by_then = [_Rows.of(known, target, 0, start - self._steps + 1) for start in starts]
+        boosters: list[Booster | None] = [None] * len(starts)
+        previous, bins = None, None
+        for fold, rows in enumerate(by_then[:-1]):
+            if rows.enough(self._steps):
+                data = binned(*rows, settings, bins)
+                bins = bins or data
+                trees = self.trees if previous is None else max(self.trees // CONTINUED, 1)
+                previous = boosters[fold] = grown(data, settings, trees, previous)
+        if by_then[-1].enough(self._steps):
+            if self.tune:
+                last = _Rows.of(known, target, int(starts[-2]), len(target))
+                self.chosen_ = self._tuned(by_then[-2], last, settings)
+            trees, leaves = self.chosen_
+            boosters[-1] = grown(binned(*by_then[-1], settings), {**settings, "num_leaves": leaves}, trees)
+        return boosters
+
+    def _tuned(self, before: "_Rows", after: "_Rows", settings: Settings) -> tuple[int, int]:
+        """Trees and leaves by the gamma deviance of later rows; as given where either part is too small to tell."""
+        if not (before.enough(self._steps) and after.enough(self._steps)):
+            return self.chosen_
+        counts = sorted({max(int(share * self.trees), 1) for share in TRIED_TREES})
+        found: dict[tuple[int, int], float] = {}
+        for leaves in TRIED_LEAVES:
+            booster = grown(binned(*before, settings), {**settings, "num_leaves": leaves}, counts[-1])
+            for trees in counts:
+                told = np.asarray(booster.predict(after.predictors, num_iteration=trees, num_threads=1))
+                found[trees, leaves] = float(np.mean(np.log(told) + after.goal / told))
+        return min(found, key=found.__getitem__)
+
+    def _settings(self, predictors: int) -> Settings:
+        return {
             "objective": "gamma",
-            "metric": "none",  # the metric would refuse a target of 0, the objective does not
-            "num_leaves": self.leaves,
-            "learning_rate": self.learning_rate,
             "boost_from_average": False,
             "min_data_in_leaf": LEAST_LEAF * self._steps,
             "lambda_l2": float(PRIOR * self._steps),
-            "max_bin": 63,
+            "feature_fraction": 0.5,  # many predictors tell nothing in a given market
+            "monotone_constraints": [int(name in RISING) for name in NAMES] + [0] * (predictors - len(NAMES)),
             "seed": self.seed,
             "num_threads": 1,
-            "deterministic": True,
-            "force_col_wise": True,
-            "verbosity": -1,
+            **self.growth.settings,
         }
-        data = lightgbm.Dataset(predictors[: len(target)][useful], goal, params=settings)
-        return lightgbm.train(settings, data, num_boost_round=self.trees)
 
     def _corrections(self, known: Known, time: Stamps) -> Floats:
         """What the booster of each row's time multiplies EWMA by, (R, A); NaN where EWMA speaks for itself."""
@@ -196,8 +244,26 @@ class BoostedVolatility(VolatilityForecaster):
     def _forecast_rows(self, past: MarketHistory, start: int, stop: int) -> Floats:
         """Forecasts at rows [start, stop), (stop - start, A), whatever was forecast before."""
         lookback = past.rows(start - LOOKBACK * self._steps, stop)
-        known = known_at(lookback, self._row, self._steps, self.features_)
+        known = known_at(lookback, self._row, self._steps, self.features_).led_by(self._leader(past))
         return self._combine(known, self._corrections(known, past.time[start:stop]))
+
+
+class _Rows(NamedTuple):
+    """Pooled rows that can be learned from: predictors (R, F) and targets (R,)."""
+
+    predictors: Floats
+    goal: Floats
+
+    @classmethod
+    def of(cls, known: Known, target: Floats, start: int, stop: int) -> Self:
+        """Those of rows [start, stop) whose targets (R, A) and lookback are known."""
+        predictors, goal = known.predictors[start:stop], target[start:stop]
+        useful = np.isfinite(goal) & complete(predictors)
+        return cls(predictors[useful], goal[useful])
+
+    def enough(self, steps: int) -> bool:
+        """Whether there is one split to be made, and anything moved."""
+        return len(self.goal) >= 2 * LEAST_LEAF * steps and bool(self.goal.any())
 
 
 def _shrunk_mean(ratios: Floats, steps: int) -> float:

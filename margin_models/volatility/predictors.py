@@ -1,16 +1,30 @@
 """What is known at each row of how volatile the next horizon will be?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data import Coverage, Floats, HistoryError, MarketHistory
 from margin_models.kernels.recursions import horizon_means, peers_mean, weighted_means
+from margin_models.volatility.surroundings import across, calendar_phases, funding_paid, implied_variance
 
 LOOKBACK = 44  # horizons: the longest window of any predictor
 EWMA_DECAY = 0.94  # a horizon
+# In this order; those of named features come after them.
+NAMES = (
+    *("variance over 44", "variance over 1", "variance over 5", "variance over 22", "return over 1", "return over 5"),
+    *("others' variance over 1", "others' variance over 5", "others' return over 1", "range over 1", "range over 5"),
+    *("volume", "market's variance over 1", "dispersion of variance over 1", "implied variance", "funding"),
+    *("funding lately", "sine of the day", "cosine of the day", "sine of the week", "cosine of the week"),
+    *("leader's variance over 1", "leader's return over 1"),
+)
+# Where theory has a sign: variance clusters, ranges estimate it and option prices expect it.
+RISING = ("variance over 1", "variance over 5", "range over 1", "range over 5", "implied variance")
+_VARIANCE, _MOVE = NAMES.index("variance over 1"), NAMES.index("return over 1")
+_LED = NAMES.index("leader's variance over 1")
 _STILL = 1e-12  # of the mean square: a feature whose variance is less did not move, but for rounding
 
 
@@ -22,11 +36,25 @@ class Known:
     realised: Floats
     predictors: Floats
 
+    @property
+    def ratios(self) -> Floats:
+        """Variance over the last horizon, relative to EWMA, (R, A)."""
+        return self.predictors[..., _VARIANCE]
+
+    def led_by(self, place: int | None) -> Self:
+        """The same with what the asset at a place did lately told to all; unknown where there is no leader."""
+        if place is None:
+            return self
+        predictors = self.predictors.copy()
+        predictors[..., _LED] = self.predictors[:, place, _VARIANCE, None]
+        predictors[..., _LED + 1] = self.predictors[:, place, _MOVE, None]
+        return replace(self, predictors=predictors)
+
 
 def known_at(past: MarketHistory, row: Coverage, steps: int, features: Sequence[str] = ()) -> Known:
-    """What is known at every row of `past` that has a lookback before it.
+    """What is known at every row of `past` that has a lookback before it, but for its leader.
 
-    Predictors are those of prices, ranges and volume, relative to the EWMA of the asset, and then those of `features`.
+    Predictors are those of `NAMES`, most relative to the EWMA of the asset, and then those of `features`.
     """
     rows = len(past) - LOOKBACK * steps
     returns = np.ascontiguousarray(past.returns(row))
@@ -49,8 +77,15 @@ def known_at(past: MarketHistory, row: Coverage, steps: int, features: Sequence[
     columns += [over(mean(ranges, count), ewma) for count in (1, 5)]
     traded = horizons(volume[1:].copy())  # a read-only array would be compiled for once more
     columns.append(over(mean(traded, 1), mean(traded, 22)))
-    told = feature_panel(past, features)
+    columns += across(columns[1])
+    implied, paid = implied_variance(past.last(rows)), funding_paid(past)
+    columns.append(absent[-rows:] if implied is None else over(implied * row.years, ewma))
+    carried = horizons(absent if paid is None else paid)
+    columns += [over(mean(carried, count) * steps, np.sqrt(ewma * steps)) for count in (22, 1)]
+    columns += [np.repeat(phase[:, None], returns.shape[1], axis=1) for phase in calendar_phases(past.time[-rows:]).T]
+    columns += 2 * [absent[-rows:]]
     predictors = np.stack(columns, axis=2)
+    told = feature_panel(past, features)
     if told is not None:
         predictors = np.concatenate([predictors, feature_predictors(told, steps, rows)], axis=2)
     return Known(ewma, squares[-rows:], predictors)

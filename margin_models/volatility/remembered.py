@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from data import Floats, MarketHistory
 from data.clock import Stamps
 from margin_models.volatility.predictors import feature_panel
+from margin_models.volatility.surroundings import funding_paid, implied_variance
 
 Panels = tuple[NDArray[np.int64] | None, ...]
 
@@ -43,7 +44,8 @@ def remembered(time: Stamps, panels: Panels, forecasts: Floats) -> Remembered:
 def panels_of(past: MarketHistory, features: Sequence[str]) -> Panels:
     """Everything that forecasts depend on, as integers: a NaN equals itself."""
     rates = None if past.numeraire == "USD" else past.rates(np.arange(len(past)))
-    panels = (past.time, past.spot, past.high, past.low, past.volume, rates, feature_panel(past, features))
+    market = (past.spot, past.high, past.low, past.volume, funding_paid(past), implied_variance(past))
+    panels = (past.time, *market, rates, feature_panel(past, features))
     return tuple(None if panel is None else panel.view(np.int64) for panel in panels)
 
 
