@@ -281,21 +281,18 @@ def laboratory(comparison: Comparison, roles: Mapping[str, Role], notes: tuple[s
 
 def _verdicts(lab: Laboratory) -> list[str]:
     table = lab.to_frame()
-    ours, mark = table.loc[OURS], table.loc[lab.mark]
-    saved = 100.0 * (1.0 - ours["ratio"])
-    low, high = 100.0 * (1.0 - ours["ratio_high"]), 100.0 * (1.0 - ours["ratio_low"])
-    sure = "beyond chance" if low > 0 else "which may be chance" if high > 0 else "beyond chance the wrong way"
+    ratio, low, high = (float(table[name][OURS]) for name in ("ratio", "ratio_low", "ratio_high"))
+    sure = "beyond chance" if high < 1.0 or low > 1.0 else "which may be chance"
     told = [
-        f"At equal coverage the prediction asks for {saved:.1f} % less than {lab.mark} "
-        f"(90 % interval {low:.1f} to {high:.1f} %), {sure}."
+        f"At equal coverage the prediction asks for {_less(ratio)} margin than {lab.mark} "
+        f"(ratio {ratio:.3f}, 90 % interval {low:.3f} to {high:.3f}), {sure}."
     ]
     for what, losses in (("pinball loss", lab.comparison.losses), ("FZ0", lab.comparison.law_losses)):
         if losses is not None and losses.testable:
             told.append(_told_of(what, losses, lab.mark))
-    word = "no higher than" if ours["peak_to_trough"] <= mark["peak_to_trough"] else "higher than"
-    told.append(
-        f"Its peak-to-trough is {ours['peak_to_trough']:.1f}, {word} the {mark['peak_to_trough']:.1f} of {lab.mark}."
-    )
+    ours, mark = (float(table["peak_to_trough"][name]) for name in (OURS, lab.mark))
+    word = "no higher than" if ours <= mark else "higher than"
+    told.append(f"Its peak-to-trough is {ours:.1f}, {word} the {mark:.1f} of {lab.mark}.")
     if STATIC in table.index:
         over = {name: float(table[name][OURS]) / float(table[name][STATIC]) for name in _AGAINST_STATIC}
         told.append(

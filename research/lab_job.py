@@ -7,13 +7,16 @@ from pathlib import Path
 from backtest.comparison import default_window
 from backtest.portfolios import baskets, directional
 from data import BookRecipe, Coverage, Instrument, MarketHistory, ParameterError
+from data.code_version import told_version
 from data.flow.history_features import ohlcv_features
 from data.flow.panels import with_features
 from data.sources.samples import load
 from data.storage import write_whole
 from research.bar_files import read_bars
 from research.lab import OURS, RIVALS, Candidate, Laboratory, candidates, laboratory
+from research.lab_extras import lab_extras
 from research.lab_figures import frontier_svg
+from research.lab_pages import lab_page
 from research.study import Market, Study, run_study
 
 DEFAULT = "coins-30min"
@@ -37,7 +40,7 @@ def lab_job(
     out: Path | None = None,
     as_json: bool = False,
 ) -> Laboratory:
-    """Run the laboratory on users' bars, or on the default market, print it, and keep its table and figure in `out`.
+    """Run the laboratory on users' bars, or on the default market, print it, and keep its page in `out`.
 
     `models` are the candidates to judge beside the proposal and its rivals; all of them where none is named.
     """
@@ -49,10 +52,18 @@ def lab_job(
     told = laboratory(result.markets[0].comparison, {name: one.role for name, one in chosen.items()}, notes)
     print(told.to_json() if as_json else repr(told), flush=True)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / "laboratory.json", told.to_json().encode())
-        write_whole(out / "frontier.svg", frontier_svg(told).encode())
+        _keep(told, history, market, out)
     return told
+
+
+def _keep(told: Laboratory, history: MarketHistory, market: Market, out: Path) -> None:
+    """The table, the figure and the page; what stands in `out` under these names is replaced."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "laboratory.json", told.to_json().encode())
+    write_whole(out / "frontier.svg", frontier_svg(told).encode())
+    extras = lab_extras(told, history, market, candidates(history))
+    page = lab_page(told, extras, command="marginlab lab", code_version=told_version())
+    write_whole(out / "laboratory.html", page.encode())
 
 
 def asked_for(names: Sequence[str], every: dict[str, Candidate]) -> dict[str, Candidate]:

@@ -76,8 +76,9 @@ def test_overlays_have_a_price(lab: Laboratory) -> None:
 
 
 def test_it_says_in_words_what_the_table_says(lab: Laboratory) -> None:
-    saved = 100.0 * (1.0 - lab.to_frame()["ratio"][OURS])
-    assert f"asks for {saved:.1f} % less than {lab.mark}" in lab.sentences[0]
+    ratio = float(lab.to_frame()["ratio"][OURS])
+    way = "less" if ratio < 1.0 else "more"
+    assert f"asks for {100.0 * abs(1.0 - ratio):.1f} % {way} margin than {lab.mark}" in lab.sentences[0]
     assert any(sentence.startswith(f"Against the static rate ({STATIC})") for sentence in lab.sentences)
     assert "a note" in repr(lab)
     told = json.loads(lab.to_json())
