@@ -12,8 +12,8 @@ import numpy as np
 
 from data.arrays import Bools, Floats
 from data.check_results import Check, Outcome, Rule
-from data.column_checks import column_rules
-from data.option_names import is_option
+from data.column_checks import COLUMN_RULES
+from data.option_names import is_option, misnamed
 from data.quality import SPIKE
 from data.records import (
     BARS,
@@ -34,6 +34,7 @@ from data.records import (
 Instant = np.datetime64
 _NEVER = Instant("NaT", "ns")
 PERCENT = 5.0  # a median volatility of more, 500 % a year, was written in percent
+LEAST = 0.02  # a median volatility below, 2 % a year, was a share that a reader took for percent
 WICK = 1.5  # times
 ROUNDING = 1e-9
 AVERAGE_ROUNDING = 1e-3  # venues round volumes to a few digits, and Deribit's charts are off by 2e-4
@@ -249,10 +250,21 @@ def _expired(records: Records) -> Bools:
     return np.asarray(records["expiry"] <= records["time"])
 
 
-def _in_percent(records: Records) -> Bools:
+def _volatilities(records: Records) -> Floats:
+    """Those known and above 0; a venue that knows none writes 0."""
     told = [records[name] for name in ("mark_iv", "bid_iv", "ask_iv") if name in records.columns]
-    known = np.concatenate([values[~np.isnan(values)] for values in told]) if told else np.empty(0)
+    return np.concatenate([values[values > 0] for values in told]) if told else np.empty(0)
+
+
+def _in_percent(records: Records) -> Bools:
+    known = _volatilities(records)
     return np.full(len(records), bool(known.size) and bool(np.median(known) > PERCENT))
+
+
+def _small_volatility(records: Records) -> Bools:
+    """All rows, where volatilities are a hundredth of what they may be: shares that were taken for percent."""
+    known = _volatilities(records)
+    return np.full(len(records), bool(known.size) and bool(np.median(known) < LEAST))
 
 
 def _nameless(records: Records) -> Bools:
@@ -348,6 +360,8 @@ def row_rules(scope: Scope) -> tuple[Rule, ...]:
         _rule("interval", "funding is paid for a minute at least and a day at most", _off_interval, FUNDING),
         _rule("shrinking depth", "a wider band holds no less than a narrower one", _shrinking, DEPTH),
         _rule("expired", "an option is quoted before it expires", _expired, OPTIONS),
+        _rule("another name", "the strike and right of an option are those in its name", misnamed, OPTIONS),
+        _rule("small volatility", f"half of all volatilities are above {LEAST:g} a year", _small_volatility, OPTIONS),
         _rule("volatility in percent", f"half of all volatilities are below {PERCENT:g} a year", _in_percent, OPTIONS),
         _rule(
             "lone price",
@@ -356,7 +370,7 @@ def row_rules(scope: Scope) -> tuple[Rule, ...]:
             TRADES,
             QUOTES,
         ),
-        *column_rules(_ALL),
+        *COLUMN_RULES,
         _rule("blank figure", "a figure that other rows have is there", _blank, outcome="accept"),
         _rule("no level", "a message of a book has a level", _carries, BOOK, outcome="accept"),
         _rule("no side", "a trade says who took", _unsided, TRADES, outcome="accept"),

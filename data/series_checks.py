@@ -20,6 +20,7 @@ from data.row_steps import interval as interval  # data/brought_files.py has it 
 SPLICE = 2.0  # log return of a rise that no market made: LUNA's own fall had rises of 1.3, its successor's listing 12
 WILD, AROUND = 8.0, 10  # a spike is so many times the median step of so many rows on each side
 RATES = 0.02  # of the rows at or below 0: then it is a rate, for which that is nothing
+PERCENT = 2.0  # a volatility index below is a share: 200 %, say
 FALLEN = 20  # rows in a row at or below 0 that may be wrong: a rate that stays there is a rate
 JUMP = 1.0  # log return worth a look
 SHARP = 0.25  # log return, of which REVERTED is taken back within two rows
@@ -87,6 +88,12 @@ def _is_volatility(records: Records) -> bool:
     """Whether an index is one of volatility, or of prices, by its name: all that Deribit publishes is."""
     name = records.symbol.upper()
     return records.venue == "deribit" or "VOL" in name or "VIX" in name or name.endswith(("_INDEX", "_MARK"))
+
+
+def _is_share(records: Records) -> Bools:
+    """All of a volatility that is told as a share, where venues publish percent."""
+    named = records.venue == "deribit" or any(word in records.symbol.upper() for word in ("VOL", "VIX"))
+    return np.full(len(records), bool(named and len(records) and np.median(records["value"]) < PERCENT))
 
 
 def _fallen(records: Records) -> Bools:
@@ -203,7 +210,9 @@ def _of_equal_steps(columns: list[Floats]) -> int:
     """How many points in a row chance does not make straight where steps are few ticks, and so come again."""
     scales = [max(np.nanmax(np.abs(values)), np.finfo(float).tiny) for values in columns]
     steps = [np.rint(np.diff(values) / scale * 1e9) for values, scale in zip(columns, scales, strict=True)]
-    _, count = np.unique(_mixed(steps)[np.any(steps, axis=0)], return_counts=True)
+    code = _mixed(steps)
+    anew = np.any(steps, axis=0) & np.append(True, code[1:] != code[:-1])  # a made-up stretch is one
+    _, count = np.unique(code[anew], return_counts=True)
     often = (count.max(initial=1) - 1) / max(len(steps[0]), 1)
     return _beyond_chance(often, len(steps[0])) - 1 if often else 1
 
@@ -312,6 +321,7 @@ SERIES_RULES = (
         _fallen,
         INDEX,
     ),
+    _rule("volatility as a share", f"half of a volatility index are above {PERCENT:g} percent", _is_share, INDEX),
     _rule("spike", f"no level x{SPIKE:g} off for a row or two, and back", _each(_spike, "open_interest"), *_LEVELS),
     _rule("unit change", f"no lasting step by 10 to the {POWERS}: other units from there on", _each(_unit), *_LEVELS),
     _rule(

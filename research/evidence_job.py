@@ -199,5 +199,5 @@ def venues_job(venue: str | None, *, as_json: bool) -> None:
         print(table.to_json(orient="records", indent=1), flush=True)
         return
     labels = "V recomputed to published figures, S read in a primary source, 3P third party's code, M from memory"
-    dates = "when the source was read or took effect; blank where it tells none"
+    dates = "when the source was read or took effect, or a protocol's genesis; blank where it tells none"
     print(f"{table.to_string(index=False)}\n\nlabel: {labels}\ndate: {dates}", flush=True)

@@ -7,6 +7,7 @@ from backtest import compare, option_books, standard_books
 from backtest.hit_battery import battery
 from backtest.replay import outcomes
 from data import Book, Coverage
+from data.csv_kernels import COUNT, DISTINCT, FIGURE, SKIPPED, WORD, line_count, read_lines
 from data.flow.bar_rules import ImbalanceBars, TimeBars, VolumeBars
 from data.flow.book import follow
 from data.flow.history_features import ohlcv_features
@@ -60,6 +61,7 @@ def warm() -> None:
     warm_tapes()
     warm_books()
     warm_features()
+    warm_files()
 
 
 def warm_pricing() -> None:
@@ -132,6 +134,15 @@ def warm_features() -> None:
     decayed_flow(time, size, time)
     exact_vpin(size, np.ones(60, dtype=np.int8), 3.0, window=5)
     kyle_lambda(np.diff(bid), size[1:], 20)
+
+
+def warm_files() -> None:
+    """Lines with a cell of every kind."""
+    lines = np.frombuffer(bytearray(b"1,2.5,buy,x\n" * 40), np.uint8)
+    kinds, slots = np.array([COUNT, FIGURE, WORD, SKIPPED]), np.zeros(4, np.int64)
+    figures, counts, words = np.empty((1, 40)), np.empty((1, 40), np.int64), np.empty((1, 40), np.int32)
+    said = np.zeros((1, DISTINCT, 2), np.int64)
+    assert read_lines(lines, kinds, slots, figures, counts, words, said) == line_count(lines)
 
 
 if __name__ == "__main__":

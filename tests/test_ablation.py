@@ -218,6 +218,14 @@ def test_the_command_refuses_in_a_sentence(tmp_path: Path) -> None:
     assert "Error: " in answer.output
 
 
+def test_files_that_are_too_short_are_told_how_long_they_should_be(tmp_path: Path) -> None:
+    path = klines(tmp_path, "XXXUSDT", rows=200, tells=0.0, seed=1)
+    answer = CliRunner().invoke(app, ["ablation", str(path), "--level", "0.9", "--window", "300"])
+    assert answer.exit_code == 2
+    told = " ".join(answer.output.split())
+    assert "the files give 200 rows of 1D; a fit on 300 rows and judgement of as many need 601" in told
+
+
 @pytest.mark.shared
 @pytest.mark.skipif(not KLINES.is_dir(), reason=f"the reference folder {KLINES} is absent")
 def test_daily_klines_of_an_archive_give_a_table() -> None:

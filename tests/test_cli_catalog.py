@@ -1,6 +1,7 @@
 """Can a shell list, name, compare, clear and use what is in the store?"""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from record_sets import keep
 from typer.testing import CliRunner
 
 from data.records import BARS, FUNDING, Records
+from data.snapshot import load
 from data.sources.synthetic import garch_t
 from data.storage import sha256_of
 from research.cli import app
@@ -65,6 +67,22 @@ def test_records_are_named_built_into_a_history_and_compared_by_its_name(
     (market,) = json.loads(told.stdout)["markets"]
     assert market["title"] == "snapshot:coins"
     assert "static, cross" in {row["model"] for row in market["models"]}
+
+
+def test_a_history_with_features_says_how_much_of_them_is_unknown(store: Path) -> None:
+    held = _hashes(store)
+    words = ["data", "build", "--clock", "1D", "--bars", held["bars venue BTC"], "--store", str(store)]
+    told = RUNNER.invoke(app, [*words, "--features"])
+    assert told.exit_code == 0, told.output
+    (line,) = (line for line in told.stderr.splitlines() if line.startswith("features unknown of "))
+    counts = {name: int(count) for name, count in re.findall(r"(\w+) (\d+)(?:,|$)", line.partition(": ")[2])}
+    history = load(told.stdout.strip(), store / "snapshots")
+    assert history.features is not None
+    holes = np.isnan(history.features).sum(axis=(0, 1))
+    assert counts == {name: n for name, n in zip(history.feature_names, holes.tolist(), strict=True) if n}
+    assert counts
+    assert line.startswith(f"features unknown of {len(history)} rows each")
+    assert "features unknown" not in RUNNER.invoke(app, words).stderr
 
 
 def test_a_difference_has_an_exit_code(store: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,17 @@ def test_the_catalogue_of_venues_is_printed() -> None:
     rows = json.loads(answered("venues", "aevo", "--json"))
     assert {row["venue"] for row in rows} == {"aevo"}
     assert {row["label"] for row in rows} <= {"V", "S", "3P", "M"}
+
+
+def test_the_legend_tells_every_label_and_date_of_the_catalogue() -> None:
+    page, rows = answered("venues"), json.loads(answered("venues", "--json"))
+    labels = re.search(r"^label: (.*)$", page, re.MULTILINE)
+    assert labels
+    assert [told.split()[0] for told in labels[1].split(", ")] == ["V", "S", "3P", "M"]
+    assert {row["label"] for row in rows} == {"V", "S", "3P", "M"}
+    assert re.search(r"^date: .*blank where it tells none", page, re.MULTILINE)
+    assert all(re.fullmatch(r"(\d{4}(-\d\d-\d\d)?|genesis)?", row["date"]) for row in rows)
+    assert any(not row["date"] for row in rows)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from data import DataError, HistoryError, MarginlabError, MarketHistory, ParameterError, SourceError
 from data.sources import cells
 from data.sources.files import read_prices
 from price_files import BARS, JANUARY, WIDE, klines, put, spot
+from research.cli import app
 
 
 def test_a_blank_close_is_refused_or_a_hole(tmp_path: Path) -> None:
@@ -23,6 +25,15 @@ def test_a_blank_close_is_refused_or_a_hole(tmp_path: Path) -> None:
     history = read_prices([path], missing="hole")
     assert np.isnan(history.spot[1, 0])
     assert history.source == "BTC.csv: 1 holes"
+
+
+def test_a_blank_close_is_told_with_the_option_that_takes_it(tmp_path: Path) -> None:
+    path = put(tmp_path, WIDE.replace("2.5", ""))
+    words = ["data", "check", str(path), "--out", str(tmp_path / "checks.json")]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2
+    assert "missing='hole', or --allow-missing in a shell" in " ".join(refused.output.split())
+    assert CliRunner().invoke(app, [*words, "--allow-missing"]).exit_code == 0
 
 
 def test_a_stated_default_takes_zeros(tmp_path: Path) -> None:

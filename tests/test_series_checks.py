@@ -359,3 +359,42 @@ def test_low_funding_in_percent_is_known_by_the_base_rate() -> None:
     shares = funding(200)
     shares["rate"][::2], shares["rate"][1::40] = 0.0001, 0.01
     assert quarantined(shares) == {}
+
+
+def coarse(rows: int = 4000) -> Records:
+    """Hours of a coin at some twenty ticks, mostly at rest."""
+    rng = np.random.default_rng(13)
+    close = 20 + rng.integers(-1, 2, rows).cumsum() % 8
+    records = bars(rows)
+    records["close"][:], records["open"][:] = close, np.append(20, close[:-1])
+    records["high"][:] = np.maximum(records["open"], close) + rng.integers(0, 2, rows)
+    records["low"][:] = np.minimum(records["open"], close) - rng.integers(0, 2, rows)
+    return records
+
+
+def test_bars_of_few_ticks_repeat_and_go_straight_by_chance() -> None:
+    assert quarantined(priced(coarse(), "open", "high", "low", "close")) == {}
+    closes = levels(4000)
+    closes["value"][:] = coarse()["close"]
+    assert quarantined(closes) == {}
+
+
+def test_a_stretch_copied_among_bars_of_few_ticks_is_found_where_it_is_long() -> None:
+    records = coarse()
+    for name in ("open", "high", "low", "close", "volume"):
+        records[name][1000:1060] = records[name][100:160]
+    told = Records(
+        records.kind,
+        records.venue,
+        records.symbol,
+        {name: records[name] for name in ("time", "opened", "open", "high", "low", "close", "volume")},
+        records.row,
+    )
+    (found,) = quarantined(told).items()
+    assert found[0] == "copied bars"
+    assert 50 <= found[1] <= 60  # a bar that came before the original as well ends a run
+
+
+def test_rates_that_are_high_are_noted() -> None:
+    calm = funding(200, rate=dict(enumerate(np.random.default_rng(5).normal(0.0, 0.002, 200).round(6).tolist())))
+    assert struck(calm) == {"high rates": (200, "accept")}
