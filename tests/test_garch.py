@@ -14,7 +14,6 @@ from margin_models.volatility.garch import (
     PERSISTENCE,
     GarchFit,
     GarchVolatility,
-    _loglikelihood,
     fit_garch,
     mean_square,
     refusal,
@@ -87,17 +86,6 @@ def test_the_backcast_may_be_a_number_a_function_or_arch_s_own() -> None:
 def test_a_fit_repeats_bit_for_bit() -> None:
     returns = simulated(700, degrees=5.0)
     assert fit_garch(returns, o=1, student=True) == fit_garch(returns.copy(), o=1, student=True)
-
-
-@pytest.mark.parametrize("student", [False, True])
-def test_the_likelihood_of_the_gates_is_arch_s(student: bool) -> None:
-    returns = simulated(800, degrees=6.0)
-    fit = fit_garch(returns, o=1, student=student)
-    start = np.array([mean_square(returns)])
-    omega, alpha, gamma, beta = (np.array([fit.parameters[name]]) for name in TRUE)
-    first = omega + (alpha + 0.5 * gamma + beta) * start
-    variance = np.concatenate([first, garch_variance(returns[:, None], omega, alpha, gamma, beta, first)[:-1, 0]])
-    assert _loglikelihood(returns, variance, fit.parameters.get("nu")) == pytest.approx(fit.loglikelihood, abs=1e-8)
 
 
 def test_the_filter_is_arch_s_conditional_volatility() -> None:
@@ -274,6 +262,54 @@ def test_without_fallback_a_refused_asset_is_an_error_that_names_it() -> None:
     past = history(np.column_stack([0.01 * simulated(600), struck()]))
     with pytest.raises(ConvergenceError, match=r"601 rows of 1D.*A1: one return"):
         GarchVolatility(fallback=False).fit(past, DAY)
+
+
+def explosive(alpha: float, beta: float, rows: int = 900, seed: int = 0) -> Floats:
+    """Returns whose variance grows without end: E ln(alpha z^2 + beta) > 0 (Nelson, 1990)."""
+    random = np.random.default_rng(seed)
+    returns, variance = np.empty(rows), 1e-12
+    for i in range(rows):
+        returns[i] = np.sqrt(variance) * random.standard_normal()
+        variance = 1e-14 + alpha * returns[i] ** 2 + beta * variance
+    return np.asarray(0.3 * returns / np.abs(returns).max())
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.2, 0.9), (0.3, 0.8), (0.1, 0.95)])
+def test_an_explosive_process_is_refused(alpha: float, beta: float) -> None:
+    past = history(np.column_stack([explosive(alpha, beta), 0.01 * simulated(900)]))
+    assert np.mean(np.log(alpha * np.random.default_rng(1).standard_normal(100_000) ** 2 + beta)) > 0.0
+    model = GarchVolatility().fit(past, DAY)
+    assert list(model.failures_) == ["A0"]
+    assert "an explosive process: log-likelihood rises" in model.failures_["A0"]
+
+
+@pytest.mark.parametrize("model", [GarchVolatility(), GarchVolatility(True, True)], ids=repr)
+def test_fit_many_equals_the_loop_of_fits_holes_refusals_and_all(model: GarchVolatility) -> None:
+    returns = np.column_stack([0.01 * simulated(900), struck(900, 600), 0.02 * simulated(900, seed=9, degrees=5.0)])
+    returns[100:260:7, 0], returns[:500, 2] = np.nan, np.nan
+    past, stops = history(returns), [600, 601, 602, 650, 700, 901]
+    for stop, fitted in zip(stops, model.fit_many(past, stops, 500, DAY), strict=True):
+        alone = clone(model).fit(past.rows(stop - 500, stop), DAY)
+        assert fitted.failures_ == alone.failures_
+        assert (fitted.window_, fitted.coverage_) == (alone.window_, alone.coverage_)
+        recent = past.rows(0, stop)
+        np.testing.assert_allclose(fitted.forecasts(recent, 20), alone.forecasts(recent, 20), rtol=1e-8)
+    assert "A1" in fitted.failures_
+
+
+def test_later_rows_and_later_stops_change_no_fit() -> None:
+    returns = np.column_stack([0.01 * simulated(800), 0.02 * simulated(800, seed=9)])
+    changed = returns.copy()
+    changed[500:] = np.where(np.arange(300)[:, None] % 3, np.nan, 0.07)
+    few = list(GarchVolatility().fit_many(history(returns), list(range(400, 500, 9)), 350, DAY))
+    many = GarchVolatility().fit_many(history(changed), list(range(400, 780, 9)), 350, DAY)
+    for one, other in zip(few, many, strict=False):
+        assert one.laws_ == other.laws_
+
+
+def test_a_short_window_among_many_is_refused() -> None:
+    with pytest.raises(HistoryError, match="needs 251 rows"):
+        next(GarchVolatility().fit_many(history(0.01 * simulated(600)), [240, 500], 300, DAY))
 
 
 def test_an_asset_without_variation_is_refused_and_forecast_at_nothing() -> None:
