@@ -20,12 +20,15 @@ from data.records import BOOK, TRADES, Records
 from data.sources.synthetic import garch_t
 from margin_models import (
     BoostedVolatility,
+    CombinedVolatility,
+    ConformalTracking,
     CorrelationVaR,
     DccCovariance,
     EwmaVolatility,
     ExtremeValueVaR,
     FilteredHistoricalVaR,
     GarchVolatility,
+    HarVolatility,
     HistoricalVaR,
     ScenarioMargin,
     SpanLike,
@@ -36,7 +39,14 @@ from margin_models import (
 def warm() -> None:
     """A small comparison that calls every kernel with the types it meets in earnest."""
     history = garch_t(420, (0.02, 0.03), seed=1).history
-    forecasters = (EwmaVolatility(), GarchVolatility(), GarchVolatility(asymmetric=True), BoostedVolatility(trees=2))
+    forecasters = (
+        EwmaVolatility(),
+        GarchVolatility(),
+        GarchVolatility(asymmetric=True),
+        HarVolatility(),
+        BoostedVolatility(trees=2),
+        CombinedVolatility([EwmaVolatility(), EwmaVolatility(half_life=30)]),
+    )
     models = [
         StaticMargin(),
         SpanLike(),
@@ -44,6 +54,7 @@ def warm() -> None:
         CorrelationVaR(DccCovariance()),
         HistoricalVaR(),
         ExtremeValueVaR(),
+        ConformalTracking(HistoricalVaR(), lookback=20),
     ]
     told = compare(
         [*models, *(FilteredHistoricalVaR(forecaster) for forecaster in forecasters)],

@@ -1,0 +1,98 @@
+"""What happens when somebody types `marginlab propose`, or `verify`?"""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data import MarketHistory, ParameterError
+from data.snapshot import content_hash
+from research.bundle import MANIFEST, write_bundle
+from research.main_job import Say, one_market
+from research.proposal import evidence_of
+from research.proposal_request import Kind, Request
+from research.study import Market
+from research.verification import Verification, verify_bundle
+
+if TYPE_CHECKING:
+    from research.user_data import Prices
+
+
+def propose_job(
+    name: str,
+    prices: "Prices | None",
+    current: str,
+    candidate: str,
+    out: Path,
+    *,
+    level: float,
+    horizon: str | None,
+    window: int | None,
+    why: str,
+    jobs: int,
+    say: Say,
+) -> None:
+    """Write a bundle, and print where it is and what identifies it; raises what `write_bundle` raises."""
+    plan = one_market(name, prices, (), level=level, horizon=horizon, window=window).markets[0]
+    history = plan.load()
+    request = request_of(plan, history, current, candidate, brought=prices is not None, why=why)
+    say(f"marginlab: {candidate} in place of {current} on {request.title}, {jobs} process(es)")
+    identity = write_bundle(request, history, out, jobs=jobs)
+    print(f"{out / 'proposal.html'}\n{MANIFEST} sha256 {identity}", flush=True)
+    say(f"check it, here or elsewhere, with: marginlab verify {out} --expect {identity[:12]}")
+
+
+def request_of(
+    plan: Market, history: MarketHistory, current: str, candidate: str, *, brought: bool, why: str = ""
+) -> Request:
+    """The request that a market of a study, or a history that somebody brought, comes to."""
+    kind: Kind = "frozen" if brought else "study" if _is_of_study(plan) else "sample"
+    return Request(
+        current,
+        candidate,
+        kind,
+        "" if brought else plan.name,
+        history.titled(plan.title),
+        content_hash(history),
+        plan.coverage,
+        plan.window,
+        plan.refit_every,
+        plan.every,
+        dict(plan.crises),
+        remarks=plan.remarks,
+        why=why,
+    )
+
+
+def _is_of_study(plan: Market) -> bool:
+    """Whether a market is one of the default study, as it is set up there."""
+    from research.default_study import default_study
+
+    known = {market.name: market for market in default_study().markets}
+    if plan.name not in known:
+        return False
+    own = known[plan.name]
+    settings = ("title", "coverage", "window", "refit_every", "every", "crises", "remarks")
+    return all(getattr(plan, name) == getattr(own, name) for name in settings)
+
+
+def verify_job(folder: Path, expect: str | None, *, jobs: int, as_json: bool) -> bool:
+    """Print what a verification found; whether the bundle holds. Raises what `verify_bundle` raises."""
+    if not folder.is_dir():
+        raise ParameterError(f"a bundle is a folder, got {folder}")
+    found = verify_bundle(folder, expect=expect, recompute=partial(evidence_of, jobs=jobs))
+    print(_json(found) if as_json else _text(found, folder), flush=True)
+    return found.holds
+
+
+def _json(found: Verification) -> str:
+    told = {"holds": found.holds, "problems": found.problems, "notes": found.notes}
+    return json.dumps({**told, "numbers": found.numbers, "manifest_sha256": found.identity}, indent=1)
+
+
+def _text(found: Verification, folder: Path) -> str:
+    lines = [f"other version: {note}" for note in found.notes]
+    lines += [f"WRONG: {problem}" for problem in found.problems]
+    verdict = "holds" if found.holds else f"does not hold: {len(found.problems)} problem(s)"
+    lines.append(f"{folder} {verdict}; {found.numbers:,} numbers recomputed")
+    return "\n".join([*lines, f"{MANIFEST} sha256 {found.identity}"])
