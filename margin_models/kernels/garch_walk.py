@@ -68,6 +68,7 @@ _APART, _DRIFT = 1e-3, 0.4  # log-likelihoods of two summits, and how much one m
 _MANY = 9  # evaluations that a search from the window before does not need
 _ABREAST, _BESIDE = 0.05, 0.1  # log-likelihood, and share of the longest sensible step: too near to end elsewhere
 _TRUSTED = 64  # windows in a row that are searched from the one before alone
+_EDGE = -9.0  # ln(1 - persistence): the likelihood is flat nearer to 1, and a search that began there would stay
 _FLAT = 0.5  # standard error of ln(1 - persistence) in a likelihood that is about to have two summits ...
 _HURRY = 8  # ... where a window counts for so many
 _SHOCK = 8.0  # standard deviations: a return like that may move the summit where it comes or goes
@@ -123,6 +124,7 @@ def _follow(windows: Windows, fact: Floats, place: Ints, before: float, search: 
         search[TRIAL, i] = search[POINT, i]
     search[TRIAL, C_MEAN] *= before / unit
     search[TRIAL, C_LEVEL] += 2.0 * math.log(before / unit)
+    search[TRIAL, C_SLACK] = max(search[TRIAL, C_SLACK], _EDGE)
     place[START] = WARM
     place[DUE] -= _HURRY if search[SEARCH + C_SLACK, C_SLACK] > _FLAT * _FLAT else 1
     gone = windows.returns[windows.begin[w - 1] : windows.begin[w]]

@@ -67,13 +67,14 @@ class Innovations:
     `asymmetric` lets falls move variance more than rises do; `student` puts a standardised t law for the normal one;
     `constant_mean` estimates a mean, else it is zero. Before a window stands the mean square of its residuals
     (Fiorentini, Calzolari and Panattoni, 1996), or where `early` arch's average of the first 75, whose weights fade by
-    0.94.
+    0.94. `persistence`, below 1, is the most that is searched; a fit above `PERSISTENCE` may not forecast.
     """
 
     asymmetric: bool = False
     student: bool = False
     constant_mean: bool = False
     early: bool = False
+    persistence: float = PERSISTENCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +208,7 @@ def _box(law: Innovations) -> Floats:
     box = np.empty((4, SIZE))
     box[:, C_MEAN] = (-1.0, 1.0, 0.3, 1.0) if law.constant_mean else (0.0, 0.0, 1.0, 1.0)
     box[:, C_LEVEL] = math.log(_LEAST_OMEGA), math.log(_MOST_OMEGA), 1.5, 250.0
-    box[:, C_SLACK] = math.log(1.0 - PERSISTENCE), -1e-3, 1.5, 250.0
+    box[:, C_SLACK] = math.log(1.0 - law.persistence), -1e-3, 1.5, 250.0
     box[:, C_SHARE] = 0.0, 1.0, 0.3, 1.0
     box[:, C_SPLIT] = (0.0, 1.0, 0.5, 40.0) if law.asymmetric else (0.5, 0.5, 1.0, 1.0)
     box[:, C_HEAVY] = (1.0 / _LIGHTEST, 1.0 / _HEAVIEST, 0.15, 0.4) if law.student else (0.1, 0.1, 1.0, 1.0)
