@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from research import cli_ablation, cli_catalog, cli_data, cli_evidence, cli_fetch, cli_formats, cli_lab, cli_propose
+from research import (
+    cli_ablation,
+    cli_catalog,
+    cli_data,
+    cli_evidence,
+    cli_fetch,
+    cli_formats,
+    cli_lab,
+    cli_nightly,
+    cli_propose,
+)
 from research.cli_options import (
     LEVEL,
     AsJson,
@@ -128,8 +138,14 @@ def compare(
 @app.command()
 def margin(
     book: Annotated[Path, typer.Option(help="CSV of your positions: symbol, quantity and, if need be, portfolio.")],
-    market: Annotated[list[Path], typer.Option(help="CSV of an option chain, or such a sample's name; repeatable.")],
-    model: Annotated[str, typer.Option(help="A model's name; an unknown one lists them all.")],
+    market: Annotated[
+        list[Path] | None, typer.Option(help="CSV of an option chain, or such a sample's name; repeatable.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model's name; an unknown one lists them all.")] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="A published margin_parameters.json: charges by that file alone, at its prices.")
+    ] = None,
+    parameter_market: Annotated[str | None, typer.Option(help="Which market of the parameters, if several do.")] = None,
     history: Annotated[
         list[str] | None, typer.Option(help="What it learns from: a sample's name, or price files; repeatable.")
     ] = None,
@@ -156,6 +172,13 @@ def margin(
         from research.margin_job import margin_job
 
         reading = reading_of(clock, tz, calendar, allow_missing, default, label)
+        if parameters is not None:
+            alone = {"market": market, "model": model, "history": history, "at": at, "level": level, "window": window}
+            refuse({**reading, **alone, "allow-gap": allow_gap or None}, "not with --parameters, which stand alone")
+            _by_parameters(book, parameters, parameter_market, as_json)
+            return
+        if not market or model is None:
+            raise typer.BadParameter("say --market and --model, or --parameters FILE")
         if not history:
             asked = {"allow-gap": allow_gap or None, "window": window}
             refuse({**reading, **asked}, "only with --history")
@@ -288,6 +311,12 @@ def statistics_size(
             raise typer.Exit(1)
 
 
+def _by_parameters(book: Path, parameters: Path, market: str | None, as_json: bool) -> None:
+    from research.parameter_margin import parameter_job
+
+    parameter_job(book, parameters, market, as_json=as_json, say=say)
+
+
 def _history(market: list[str], reading: dict[str, Any]) -> "MarketHistory":
     if is_sample(market, reading):
         from data.sources.samples import load
@@ -298,6 +327,7 @@ def _history(market: list[str], reading: dict[str, Any]) -> "MarketHistory":
 
 app.command()(cli_ablation.ablation)
 app.command()(cli_lab.lab)
+cli_nightly.register(app)
 app.command()(cli_propose.propose)
 app.command()(cli_propose.verify)
 app.command()(cli_evidence.disclose)

@@ -21,7 +21,7 @@ def lab(
     window: Window = None,
     model: Models = None,
     jobs: Jobs = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for the page, the table (JSON) and the figure (SVG).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the page, its table and its figure.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge forecasts as margin, on three axes: capital at equal coverage, shortfall, procyclicality."""

@@ -240,7 +240,7 @@ class MlflowTracker(Tracker):
     def start(self, experiment: str, name: str, parent: str | None, tags: Mapping[str, str]) -> str:
         """Create the run, and its experiment where it is new."""
         family = {"mlflow.parentRunId": parent} if parent else {}
-        with _in_store(self.uri):
+        with in_store(self.uri):
             run = self.client.create_run(self._experiment(experiment), run_name=name, tags={**tags, **family})
         return str(run.info.run_id)
 
@@ -252,7 +252,7 @@ class MlflowTracker(Tracker):
         metrics = [Metric(name, value, stamp, 0) for name, value in record.metrics.items()]
         parameters = [Param(name, text) for name, text in record.parameters.items()]
         tags = [RunTag(name, text) for name, text in record.tags.items()]
-        with _in_store(self.uri), tempfile.TemporaryDirectory(prefix="marginlab-") as folder:
+        with in_store(self.uri), tempfile.TemporaryDirectory(prefix="marginlab-") as folder:
             self.client.log_batch(run, metrics, parameters, tags)
             for name, artifact in record.artifacts.items():
                 records.put(artifact, records.inside(Path(folder), name))
@@ -261,7 +261,7 @@ class MlflowTracker(Tracker):
 
     def end(self, run: str, status: str) -> None:
         """Set the final status."""
-        with _in_store(self.uri):
+        with in_store(self.uri):
             self.client.set_terminated(run, status)
 
     def running(self) -> Iterable[tuple[str, Mapping[str, str]]]:
@@ -325,7 +325,7 @@ def open_store(uri: str, artifacts: Path) -> "MlflowClient":
         raise MarginlabError(f"MlflowTracker needs mlflow ({error}): install it, or record with JsonTracker") from error
     from filelock import FileLock
 
-    with _in_store(uri):
+    with in_store(uri):
         if not _is_database(uri):
             return MlflowClient(uri)
         artifacts.parent.mkdir(parents=True, exist_ok=True)
@@ -335,7 +335,8 @@ def open_store(uri: str, artifacts: Path) -> "MlflowClient":
 
 
 @contextmanager
-def _in_store(uri: str) -> Iterator[None]:
+def in_store(uri: str) -> Iterator[None]:
+    """Whatever the store raises within becomes a MarginlabError that names it, without its credentials."""
     try:
         yield
     except MarginlabError:

@@ -1,0 +1,222 @@
+"""What can an operator, or a scheduler, ask of the nights, and with which exit code do they answer?
+
+0 done or already done, 2 usage, 3 data stale or missing, 4 a gate refused (the champion is kept), 5 another run holds
+the lock, 75 try again (disk, workers), 1 a bug or damaged files, 143 on SIGTERM. Events are JSON lines on stderr; the
+result is on stdout, one JSON document with --json, else sentences. Nothing of ours is imported at the top.
+"""
+
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from research.cli_options import AsJson, Jobs, cores
+
+if TYPE_CHECKING:
+    from research.night_journal import Recorder
+    from research.night_report import Log
+
+StudyFile = Annotated[Path, typer.Option("--study", help="Python file that defines study() and, if need be, limits().")]
+State = Annotated[
+    Path | None,
+    typer.Option("--state", help="Folder of the nights; $MARGINLAB_NIGHTLY, or by the study's name in the store."),
+]
+Track = Annotated[bool, typer.Option(help="Tell MLflow; what it cannot be told now it is told by the next night.")]
+Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store; the usual one if not given.")]
+MarketOption = Annotated[str | None, typer.Option("--market", help="Which market; the only one if not given.")]
+
+
+def nightly(
+    as_of: Annotated[str, typer.Option("--as-of", help="The day (UTC) up to which data counts: 2024-02-29.")],
+    study: StudyFile,
+    state: State = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge and tell, change nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up the markets a night that died had done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do a night again that is done, or an earlier one.")] = False,
+    jobs: Jobs = 1,
+    textfile: Annotated[Path | None, typer.Option(help="Where the Prometheus textfile goes.")] = None,
+    track: Track = True,
+    tracking_uri: Uri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recalibrate, judge, promote or keep, and publish margin parameters: one night."""
+
+    def work(say: "Log") -> dict[str, Any]:
+        from research.engines import sigterm_raises
+        from research.night_state import state_folder
+        from research.nightly_job import NightRequest, read_plan, run_night
+
+        with sigterm_raises():
+            folder = state_folder(state, read_plan(study).study.name)
+            request = NightRequest(as_of, study, folder, dry_run, resume, force, cores(jobs), textfile)
+            return run_night(request, None if dry_run else _recorder(track, tracking_uri, say), say)
+
+    _answer(work, as_json)
+
+
+def status(state: State = None, as_json: AsJson = False) -> None:
+    """What is in force, what is watched, what is stale, and what the newest nights came to."""
+
+    def work(_: "Log") -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from research.night_report import status_of, status_text
+        from research.night_state import read_state, state_folder
+
+        found = read_state(state_folder(state))
+        return {**status_of(found), "state": asdict(found), "text": status_text(found)}
+
+    _answer(work, as_json)
+
+
+def healthcheck(
+    state: State = None,
+    max_age: Annotated[float, typer.Option(help="Days that the newest night may be old.")] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """Exit 0 where all is well, 1 where a file is damaged, 3 without a recent night or a champion, 4 where stale."""
+
+    def work(_: "Log") -> dict[str, Any]:
+        from datetime import UTC, datetime
+
+        from research.night_report import health
+        from research.night_state import state_folder
+
+        code, wrong = health(state_folder(state), datetime.now(UTC), max_age)
+        return {"exit": code, "wrong": wrong, "text": "\n".join(wrong) or "all is well"}
+
+    _answer(work, as_json)
+
+
+def recover(state: State = None, track: Track = True, tracking_uri: Uri = None, as_json: AsJson = False) -> None:
+    """Make good what a night that died left: state, copies, leftovers, and what MLflow was not told."""
+
+    def work(say: "Log") -> dict[str, Any]:
+        from research.night_acts import recover as make_good
+        from research.night_state import state_folder
+
+        told = make_good(state_folder(state), _recorder(track, tracking_uri, say), say)
+        return {**told, "text": told["rescued"] or f"in order; {told['waiting']} entries wait for MLflow"}
+
+    _answer(work, as_json)
+
+
+def promote(
+    study: StudyFile,
+    state: State = None,
+    market: MarketOption = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Take what gates left to a person.")] = False,
+    track: Track = True,
+    tracking_uri: Uri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put in force what waits for a person, or a challenger that has its nights."""
+
+    def work(say: "Log") -> dict[str, Any]:
+        from research.night_acts import promote as put_in_force
+        from research.night_state import state_folder
+        from research.nightly_job import read_plan
+
+        plan = read_plan(study)
+        folder, recorder = state_folder(state, plan.study.name), _recorder(track, tracking_uri, say)
+        return put_in_force(folder, market, recorder, say, approve=approve, limits=plan.limits)
+
+    _answer(work, as_json)
+
+
+def rollback(
+    state: State = None,
+    market: MarketOption = None,
+    track: Track = True,
+    tracking_uri: Uri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the model before in force again, with the parameters it published last."""
+
+    def work(say: "Log") -> dict[str, Any]:
+        from research.night_acts import rollback as put_back
+        from research.night_state import state_folder
+
+        return put_back(state_folder(state), market, _recorder(track, tracking_uri, say), say)
+
+    _answer(work, as_json)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    for command in (nightly, status, healthcheck, recover, promote, rollback):
+        app.command()(command)
+
+
+def _recorder(track: bool, uri: str | None, say: "Log") -> "Recorder | None":
+    """MLflow, unless it is not to be told, or is not installed."""
+    if not track:
+        return None
+    from data.errors import MarginlabError
+    from research.registry import recorder
+
+    try:
+        return recorder(uri)
+    except MarginlabError as error:
+        say("tracking_down", level="warning", reason=str(error))
+        return None
+
+
+def _answer(work: "Callable[[Log], dict[str, Any]]", as_json: bool) -> None:
+    """Print a result, and end with its exit code."""
+    from research.night_report import Log
+
+    say = Log()
+    with _errors_as_codes(say, as_json):
+        result = work(say)
+    text = result.pop("text", None) or _sentences(result)
+    typer.echo(json.dumps(result, sort_keys=True, allow_nan=False) if as_json else text)
+    if result.get("exit"):
+        raise typer.Exit(int(result["exit"]))
+
+
+def _sentences(result: dict[str, Any]) -> str:
+    """A night's result for a person."""
+    head = f"{result.get('as_of', '')} {'(done before) ' * bool(result.get('noop'))}{result.get('sentence', '')}"
+    lines = [f"  {market}: {said}" for market, one in result.get("markets", {}).items() for said in one["sentences"]]
+    published = result.get("published") or {}
+    if published:
+        lines.append(f"  parameters: version {published['version']}, {published['hash'][:12]}")
+    return "\n".join([head.strip(), *lines])
+
+
+@contextmanager
+def _errors_as_codes(say: "Log", as_json: bool) -> Iterator[None]:
+    """Whatever ends a command early becomes an event, a result and an exit code; a bug keeps its traceback."""
+    try:
+        yield
+    except Exception as error:
+        code = _code_of(error)
+        trace = traceback.format_exc() if code == 1 else ""
+        say("failed", level="error", exit=code, error=type(error).__name__, reason=str(error), trace=trace)
+        if as_json:
+            failed = {"exit": code, "error": type(error).__name__, "reason": str(error)}
+            typer.echo(json.dumps(failed, sort_keys=True, allow_nan=False))
+        raise typer.Exit(code) from error
+
+
+def _code_of(error: Exception) -> int:
+    from data.errors import DataError, HistoryError, MarginlabError, ModelError, ParameterError, SnapshotError
+    from research.night_report import AGAIN, BUG, HELD, NO_DATA, REFUSED, USAGE, LockHeldError
+
+    codes: tuple[tuple[type[Exception], int], ...] = (
+        (LockHeldError, HELD),
+        (ParameterError, USAGE),
+        (SnapshotError, BUG),
+        (DataError, NO_DATA),
+        (HistoryError, NO_DATA),
+        (ModelError, REFUSED),
+        (MarginlabError, AGAIN),
+        (OSError, AGAIN),
+        (MemoryError, AGAIN),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), BUG)

@@ -1,0 +1,73 @@
+"""What may a person, or a restart, do to what is in force: make good, promote, roll back?"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from data import ParameterError
+from data.sealed import encoded
+from data.storage import sha256_of
+from research.limits import Limits
+from research.night_commit import put_in_force, result_of, settle
+from research.night_decisions import Story, promoted, rolled_back
+from research.night_journal import Recorder
+from research.night_report import DONE, Log, alone, status_of
+from research.night_state import MarketState, NightState, read_state, rescued
+
+
+def recover(folder: Path, recorder: Recorder | None, say: Log) -> dict[str, Any]:
+    """Make good what a dead night left: a damaged state, missing copies, entries that were not told."""
+    with alone(folder, say):
+        state, fault = rescued(folder)
+        if fault:
+            say("state_rescued", level="warning", reason=fault)
+        state = settle(folder, state, recorder, say)
+    return {"rescued": fault, "waiting": len(state.outbox), **status_of(state)}
+
+
+def act(
+    folder: Path,
+    change: Callable[[MarketState], tuple[MarketState, str]],
+    market: str | None,
+    what: str,
+    recorder: Recorder | None,
+    say: Log,
+) -> dict[str, Any]:
+    """An act of a person on one market (the only one where None): decided, published and recorded like a night."""
+    with alone(folder, say):
+        state = settle(folder, read_state(folder), recorder, say)
+        name = _market(state, market)
+        after, sentence = change(state.markets[name])
+        night = str(state.nights[-1]["as_of"])
+        told = replace(state, markets={**state.markets, name: after})
+        key = sha256_of(
+            encoded({"act": what, "market": name, "commit": state.number + 1, "before": state.markets[name].digest})
+        )
+        result = result_of(night, key, told, [Story(name, what, False, (sentence,))], DONE)
+        made = put_in_force(folder, told, result, {}, recorder is not None)
+        settle(folder, made, recorder, say)
+        say(what, market=name, sentence=sentence)
+    return {**result, "published": dict(made.published)}
+
+
+def _market(state: NightState, market: str | None) -> str:
+    if not state.nights:
+        raise ParameterError("no night yet: nothing to act on")
+    if market is None and len(state.markets) == 1:
+        return next(iter(state.markets))
+    if market is None or market not in state.markets:
+        raise ParameterError(f"--market must be one of {', '.join(state.markets)}, got {market!r}")
+    return market
+
+
+def promote(
+    folder: Path, market: str | None, recorder: Recorder | None, say: Log, *, approve: bool, limits: Limits
+) -> dict[str, Any]:
+    """What waits, or the challenger, comes into force; ParameterError as `night_decisions.promoted`."""
+    return act(folder, lambda one: promoted(one, limits, approve=approve), market, "promoted", recorder, say)
+
+
+def rollback(folder: Path, market: str | None, recorder: Recorder | None, say: Log) -> dict[str, Any]:
+    """The model before is in force again; ParameterError as `night_decisions.rolled_back`."""
+    return act(folder, rolled_back, market, "rolled back", recorder, say)

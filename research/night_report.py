@@ -1,0 +1,260 @@
+"""What do those who look at the nights from outside see: a venue, a monitor, a person?
+
+Everything here follows from the state and can be made again from it.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import MarginlabError
+from data.errors import SnapshotError
+from data.sealed import encoded
+from data.storage import is_running, write_whole
+from research.model_files import read_model
+from research.night_state import NightState, read_state
+from research.parameters import MarginParameters, MarketParameters, parse_parameters, read_parameters
+
+PARAMETERS, STATUS, DIFF = "margin_parameters.json", "margin_parameters.status.json", "margin_parameters.diff.txt"
+DONE, USAGE, NO_DATA, REFUSED, HELD, AGAIN, BUG = 0, 2, 3, 4, 5, 75, 1
+
+
+class LockHeldError(MarginlabError):
+    """Another process works on these nights."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Events as JSON lines on stderr: time, level, event, and what else is to be known."""
+
+    quiet: bool = False
+
+    def __call__(self, event: str, *, level: str = "info", **facts: Any) -> None:
+        """One line."""
+        if not self.quiet:
+            line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
+            print(json.dumps({**line, **facts}, default=str), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def alone(folder: Path, say: Log) -> Iterator[None]:
+    """Hold the lock of a folder of nights; the kernel frees it when its owner dies, however that is.
+
+    LockHeldError, with the owner, where another process has it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    owner, lock = folder / "owner.json", FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise LockHeldError(f"process {_owner(owner).get('pid', 'unknown')} works in {folder}") from error
+    with lock:
+        before = _owner(owner).get("pid")
+        if before is not None and not is_running(int(before)):
+            say("stale_lock", level="warning", reason=f"process {before} died while it held the lock")
+        write_whole(owner, encoded({"pid": os.getpid()}))
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
+            lock.release()
+
+
+def _owner(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def publication(state: NightState, as_of: str, code: str) -> MarginParameters | None:
+    """What the champions of a state publish; None while there is none."""
+    markets = {
+        name: MarketParameters.of(one.champion.parameters, name)
+        for name, one in sorted(state.markets.items())
+        if one.champion is not None
+    }
+    if not markets:
+        return None
+    before = state.published
+    version = int(before.get("version", 0)) + 1
+    return MarginParameters(state.study, as_of, version, str(before.get("hash", "")), code, markets)
+
+
+def same_content(one: MarginParameters, other: MarginParameters | None) -> bool:
+    """Whether two publications say the same of every market, whatever night they are for."""
+    if other is None:
+        return False
+    return {n: m.told() for n, m in one.markets.items()} == {n: m.told() for n, m in other.markets.items()}
+
+
+def published_file(folder: Path, state: NightState) -> Path | None:
+    """The file of the newest publication."""
+    if not state.published:
+        return None
+    return folder / "published" / f"{int(state.published['version']):08d}-{state.published['hash'][:12]}.json"
+
+
+def whole_publication(folder: Path, state: NightState) -> bytes | None:
+    """The bytes of the newest publication, from its file or its copy, whichever is whole; None where neither is."""
+    place = published_file(folder, state)
+    for path in (place, folder / PARAMETERS):
+        try:
+            payload = b"" if path is None else path.read_bytes()
+            if parse_parameters(payload, str(path)).hash == state.published["hash"]:
+                return payload
+        except (OSError, MarginlabError):
+            continue
+    return None
+
+
+def show(folder: Path, state: NightState, textfile: Path | None = None) -> None:
+    """Bring the copies up to what is in force: parameters, diff, status and metrics, each put in place whole.
+
+    SnapshotError where the publication is damaged, and so is its copy; the copies stay as they are then.
+    """
+    place = published_file(folder, state)
+    if place is not None:
+        payload = whole_publication(folder, state)
+        if payload is None:
+            raise SnapshotError(f"{place} and {folder / PARAMETERS} are not what was published: run marginlab recover")
+        _bring(place, payload)
+        _bring(folder / PARAMETERS, payload)
+        told = place.with_suffix(".diff.txt")
+        _bring(folder / DIFF, told.read_bytes() if told.exists() else b"the difference was lost\n")
+    _bring(folder / STATUS, encoded(status_of(state)))
+    target = textfile or folder / "metrics.prom"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _bring(target, metrics(state).encode())
+
+
+def _bring(path: Path, payload: bytes) -> None:
+    if not path.exists() or path.read_bytes() != payload:
+        write_whole(path, payload)
+
+
+def status_of(state: NightState) -> dict[str, Any]:
+    """What stands beside the published file: whether it is of the newest night, and why not."""
+    stale = state.stale
+    reason = "; ".join(f"{name}: {why}" for name, why in stale.items())
+    newest = state.nights[-1]["as_of"] if state.nights else ""
+    return {
+        "hash": state.published.get("hash", ""),
+        "as_of": state.published.get("as_of", ""),
+        "newest_night": newest,
+        "stale": bool(stale),
+        "reason": reason,
+        "markets": {name: {"stale": bool(one.stale), "since": one.since} for name, one in state.markets.items()},
+    }
+
+
+def metrics(state: NightState) -> str:
+    """A Prometheus textfile; only what the state says, so that it is the same whenever it is written."""
+    newest: Mapping[str, Any] = state.nights[-1] if state.nights else {"exit": 0, "as_of": ""}
+    rows: list[tuple[str, str, dict[str, str], float]] = [
+        ("nightly_exit_code", "Exit code of the newest night.", {}, float(newest["exit"])),
+        ("nightly_as_of_seconds", "As-of of the newest night, Unix time.", {}, _unix(str(newest["as_of"]))),
+        ("parameters_version", "Version of the published parameters.", {}, float(state.published.get("version", 0))),
+        ("parameters_as_of_seconds", "As-of they are of.", {}, _unix(str(state.published.get("as_of", "")))),
+        ("journal_entries", "Entries that MLflow has not confirmed.", {}, float(len(state.outbox))),
+    ]
+    for name, one in sorted(state.markets.items()):
+        market = {"market": name}
+        rows.append(
+            ("parameters_stale", "1 where what is published is not of the newest night.", market, 1.0 * bool(one.stale))
+        )
+        rows.append(("shadow_nights", "Nights the challenger came through.", market, float(len(one.shadow))))
+        if one.champion is not None:
+            labels = {**market, "model": one.champion.name, "hash": one.champion.model[:12]}
+            rows.append(("champion", "The model in force.", labels, 1.0))
+            for asset, told in one.champion.parameters["assets"].items():
+                labels = {**market, "asset": asset}
+                rows.append(("scan_range", "Margin of a unit of notional.", labels, float(told["scan_range"])))
+    return _textfile(rows)
+
+
+def _textfile(rows: list[tuple[str, str, dict[str, str], float]]) -> str:
+    lines, seen = [], set()
+    for name, said, labels, value in sorted(rows, key=lambda row: row[0]):
+        if name not in seen:
+            lines += [f"# HELP marginlab_{name} {said}", f"# TYPE marginlab_{name} gauge"]
+            seen.add(name)
+        told = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        lines.append(f"marginlab_{name}{{{told}}} {value!r}" if told else f"marginlab_{name} {value!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _unix(as_of: str) -> float:
+    return float(np.datetime64(as_of, "s").astype(np.int64)) if as_of else 0.0
+
+
+def status_text(state: NightState) -> str:
+    """The nights for a person."""
+    if not state.nights:
+        return "no night yet"
+    newest = state.nights[-1]
+    lines = [f"{state.study}: newest night {newest['as_of']}, exit {newest['exit']}: {newest['sentence']}"]
+    if state.published:
+        told = state.published
+        lines.append(f"parameters: version {told['version']}, {told['hash'][:12]}, as of {told['as_of']}")
+    for name, one in sorted(state.markets.items()):
+        roles = {
+            "champion": one.champion,
+            "challenger": one.challenger,
+            "previous": one.previous,
+            "waiting": one.waiting,
+        }
+        held = ", ".join(f"{role} {v.name} of {v.as_of}" for role, v in roles.items() if v is not None)
+        lines.append(
+            f"{name}: {held or 'nothing in force'}" + (f", shadow {len(one.shadow)} nights" if one.challenger else "")
+        )
+        if one.stale:
+            lines.append(f"  STALE since {one.since}: {one.stale}")
+    if state.outbox:
+        lines.append(f"{len(state.outbox)} entries wait for MLflow")
+    lines += [f"  {night['as_of']}  exit {night['exit']}  {night['sentence']}" for night in state.nights[-10:]]
+    return "\n".join(lines)
+
+
+def health(folder: Path, now: datetime, most_days: float) -> tuple[int, list[str]]:
+    """An exit code, and what is wrong: 0 nothing, 1 a damaged file, 3 no recent night or champion, 4 stale."""
+    try:
+        state = read_state(folder)
+    except SnapshotError as error:
+        return BUG, [f"{error}: run marginlab recover"]
+    damaged, late = [], []
+    for name, one in state.markets.items():
+        try:
+            if one.champion is not None:
+                read_model(folder / "models", one.champion.model)
+            else:
+                late.append(f"{name} has no champion")
+        except SnapshotError as error:
+            damaged.append(f"{name}: {error}")
+    try:
+        if state.published and read_parameters(folder / PARAMETERS).hash != state.published["hash"]:
+            damaged.append(f"{folder / PARAMETERS} is not what is in force: run marginlab recover")
+    except MarginlabError as error:
+        damaged.append(str(error))
+    if not state.nights:
+        late.append("no night yet")
+    elif (age := now.timestamp() / 86400 - _unix(str(state.nights[-1]["as_of"])) / 86400) > most_days:
+        late.append(f"the newest night is of {state.nights[-1]['as_of']}, {age:.1f} days ago, {most_days:g} allowed")
+    stale = [f"{name} is stale since {state.markets[name].since}: {why}" for name, why in state.stale.items()]
+    code = BUG if damaged else NO_DATA if late else REFUSED if stale else DONE
+    return code, [*damaged, *late, *stale]
