@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help backtest test fuzz check bench ui audit lock lock-check build format clean
+.PHONY: help backtest test fuzz check bench ui audit docs lock lock-check build format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -50,27 +50,41 @@ ui: $(READY) ## browse the recorded runs
 audit: $(READY) ## prove on every model that tomorrow cannot change today
 	.venv/bin/marginlab audit $(ARGS)
 
+docs: .venv/docs/ready ## build the pages of docs/ and the reference into site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --quiet --strict
+	@echo site/index.html
+
+# The pages have an environment of their own: nobody else pays for it.
+.venv/docs/ready: requirements/docs.lock | $(READY)
+	@rm -rf .venv/docs && $(PY) -m venv .venv/docs
+	@$(call install,.venv/docs/bin/python,requirements/docs.lock)
+	@touch $@
+
 format: $(READY) ## format the code, repair what ruff can, strip the notebooks
 	$(PY) -m ruff format
 	$(PY) -m ruff check --fix
 	$(PY) -m nbstripout $(NOTEBOOKS) </dev/null
 
-# ---- Locks: one serves every Python from 3.11 on, and neither names an index.
+# ---- Locks: one serves every Python from 3.11 on, and none names an index.
 
-compile = $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header
+flags = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+compile = $(UV) pip compile pyproject.toml $(flags)
+compile_docs = $(UV) pip compile --group docs $(flags)
 
 lock: $(READY) ## resolve the dependencies again (ARGS=--upgrade for newer ones)
 	$(compile) $(ARGS) --group dev -o requirements/dev.lock
 	$(compile) $(ARGS) -c requirements/dev.lock -o requirements/run.lock
+	$(compile_docs) $(ARGS) -o requirements/docs.lock
 
 lock-check: $(READY) ## are the locks what pyproject.toml asks for?
 	@rm -rf .venv/locks && mkdir .venv/locks && cp requirements/*.lock .venv/locks
 	@if echo pip | $(UV) pip compile --quiet --no-cache - >/dev/null 2>&1; then \
 	  $(compile) --group dev -o .venv/locks/dev.lock >/dev/null \
 	  && $(compile) -c requirements/dev.lock -o .venv/locks/run.lock >/dev/null \
+	  && $(compile_docs) -o .venv/locks/docs.lock >/dev/null \
 	  && diff -u requirements/dev.lock .venv/locks/dev.lock \
 	  && diff -u requirements/run.lock .venv/locks/run.lock \
+	  && diff -u requirements/docs.lock .venv/locks/docs.lock \
 	  && echo "locks: up to date" || { echo "locks: not what pyproject.toml asks for; run make lock" >&2; exit 1; }; \
 	elif [ "$$CI" = true ]; then echo "locks: not checked, uv cannot reach the package index" >&2; exit 1; \
 	else echo "locks: not checked, uv cannot reach the package index"; fi

@@ -22,6 +22,8 @@ from margin_models import MarginModel
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from backtest.plot_accessors import ComparisonPlots
+
 Models = Mapping[str, MarginModel] | Sequence[MarginModel]
 Periods = Mapping[str, tuple[str, str]]
 
@@ -157,6 +159,13 @@ class Comparison:
     def _repr_html_(self) -> str:
         table = self.summary().to_html(float_format="{:.3f}".format)
         return f"<p>{escape(self.market)}: margin in percent of gross notional</p>{table}"
+
+    @property
+    def plot(self) -> "ComparisonPlots":
+        """Pictures: `comparison.plot.ranking()`, `.frontier()`, `.coverage()`, `.procyclicality()`, `.margin(name)`."""
+        from backtest.plot_accessors import ComparisonPlots
+
+        return ComparisonPlots(self)
 
     def plot_frontier(self, ax: "Axes | None" = None) -> "Axes":
         """Mean shortfall against mean margin as each model is scaled up and down."""

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from backtest.path_plots import rolling_coverage
 from backtest.scores import frontier
 from data import Book, Floats, MarketState, ParameterError
+from data.axes import ALARM, FAINT, INK, QUIET
+from data.axes import axes as _axes
 from data.coverage import DAYS_A_YEAR
 from data.history import titled
 from data.option_quotes import OptionQuotes
@@ -25,18 +28,22 @@ if TYPE_CHECKING:
     from backtest.comparison import Comparison
     from backtest.replay import Replay
 
-INK, QUIET, ALARM = "#1f3a5f", "#9aa5b1", "#c0392b"
-FAINT = "#5b6673"  # as quiet as text on white may be
+__all__ = [
+    "ALARM",
+    "FAINT",
+    "INK",
+    "QUIET",
+    "_axes",
+    "plot_break",
+    "plot_frontier",
+    "plot_margin",
+    "plot_pnl_surface",
+    "plot_ranking",
+    "plot_rolling_coverage",
+    "plot_smile",
+]
+
 _WIDE = 0.3, 0.5  # either way in price and in volatility, where no scenarios are asked
-
-
-def _axes(ax: "Axes | None", width: float = 9.0, height: float = 3.2) -> "Axes":
-    if ax is not None:
-        return ax
-    # A figure of pyplot's own, because a notebook shows no other by itself.
-    from matplotlib import pyplot
-
-    return pyplot.subplots(figsize=(width, height), layout="constrained")[1]
 
 
 def plot_margin(run: "Replay", portfolio: str, ax: "Axes | None" = None) -> "Axes":
@@ -92,6 +99,8 @@ def plot_frontier(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
 
 def plot_ranking(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
     """Margin at equal coverage of each model with its 95 % interval, least first, and hollow the margin as charged."""
+    from matplotlib.ticker import LogFormatter
+
     ax = _axes(ax, 8.0, 4.0)
     table = 100.0 * comparison.to_frame()[["equal_margin", "equal_low", "equal_high", "mean_margin"]]
     place = np.arange(len(table))
@@ -102,6 +111,8 @@ def plot_ranking(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
     ax.plot(table["mean_margin"], place, "D", color=INK, markerfacecolor="white", markersize=5)
     ax.set_yticks(place, [str(name) for name in table.index])
     ax.set(xlabel="mean margin, % of gross notional", xscale="log", ylim=(len(table) - 0.4, -0.6))
+    ax.xaxis.set_major_formatter(LogFormatter())
+    ax.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.5)))  # no powers of ten for figures near one
     ax.set_title(f"{comparison.market}: dot at equal coverage with 95 % interval, diamond as charged")
     return ax
 
@@ -109,13 +120,13 @@ def plot_ranking(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
 def plot_rolling_coverage(
     comparison: "Comparison", models: Sequence[str], decisions: int, ax: "Axes | None" = None
 ) -> "Axes":
-    """Share of losses covered over the latest `decisions`, all books together, beside the level that was asked for."""
+    """Share of losses covered over the latest `decisions`, all books together, beside the level that was asked for.
+
+    ParameterError for an unknown model, or more decisions than there are.
+    """
     ax = _axes(ax)
     for name, style in zip(models, cycle(("-", "--", "-.", ":")), strict=False):
-        run = comparison[name]
-        counts = np.column_stack([run.breached.sum(axis=1), run.live.sum(axis=1)])
-        lately = pd.DataFrame(counts, index=pd.DatetimeIndex(run.time, tz="UTC")).rolling(decisions).sum()
-        covered = 100.0 * (1.0 - lately[0] / lately[1]).iloc[decisions - 1 :]
+        covered = 100.0 * rolling_coverage(comparison[name], decisions)
         ax.plot(covered.index, covered, style, linewidth=1.3, label=name)
     ax.axhline(100.0 * comparison[models[0]].coverage.level, color=ALARM, linewidth=0.8, zorder=1)
     ax.set(ylabel="covered, %", title=f"{comparison.market}: coverage over the latest {decisions:,} decisions")

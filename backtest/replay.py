@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from data import Coverage, Floats, HistoryError, MarketHistory, ModelError, Para
 from data.clock import Stamps
 from margin_models import MarginModel, Requirement
 from margin_models.base import TailForecast
+
+if TYPE_CHECKING:
+    from backtest.plot_accessors import ReplayPlots
 
 Bools = NDArray[np.bool_]
 Rows = NDArray[np.intp]
@@ -124,6 +127,23 @@ class Replay:
             "peak shortfall": short.max(axis=0),
         }
         return pd.DataFrame(columns, index=pd.Index(self.portfolios, name="portfolio"))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a decision and portfolio that held something: initial, maintenance, loss, shortfall, breached."""
+        index = pd.MultiIndex.from_product(
+            [pd.DatetimeIndex(self.time, tz="UTC"), self.portfolios], names=["time", "portfolio"]
+        )
+        panels = {"initial": self.initial, "maintenance": self.maintenance, "loss": self.loss}
+        columns = {name: panel.ravel() for name, panel in (panels | {"shortfall": self.shortfall}).items()}
+        table = pd.DataFrame(columns, index).assign(breached=self.breached.ravel())
+        return table[self.live.ravel()]
+
+    @property
+    def plot(self) -> "ReplayPlots":
+        """Pictures: `replay.plot.margin()`, `.breaches()`, `.coverage()`, `.procyclicality()`, `.pit()`, `.qq()`."""
+        from backtest.plot_accessors import ReplayPlots
+
+        return ReplayPlots(self)
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self))}</p>{self.summary().to_html(max_rows=20, float_format='{:.5f}'.format)}"

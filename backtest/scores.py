@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,9 @@ from backtest.kernels import Tally, tally
 from backtest.law_verdicts import share_rejected
 from backtest.replay import Replay
 from data import Floats
+
+if TYPE_CHECKING:
+    from backtest.plot_accessors import ScorecardPlots
 
 WORST_SHARE = 0.05
 
@@ -86,6 +90,28 @@ class Scorecard:
     def to_frame(self) -> pd.DataFrame:
         """One row a score."""
         return pd.DataFrame({"value": asdict(self)})
+
+    def summary(self) -> pd.DataFrame:
+        """What a person reads first; shares and margins in percent."""
+        shown = {
+            "covered": f"{self.coverage:.2%} ({self.coverage_low:.2%} to {self.coverage_high:.2%})",
+            "covered in the worst 5 % of books": f"{self.coverage_worst_twentieth:.2%}",
+            "margin at equal coverage": f"{self.equal_margin:.2%} ({self.equal_low:.2%} to {self.equal_high:.2%})",
+            "margin as charged": f"{self.mean_margin:.2%}",
+            "mean shortfall": f"{self.mean_shortfall:.4%}",
+            "peak shortfall": f"{self.peak_shortfall:.2%}",
+            "peak to trough": f"{self.peak_to_trough:.1f}",
+            "books rejected": f"{self.books_rejected:.1%} (power {self.power:.0%})",
+            "independent trials": f"{self.trials:,.0f}",
+        }
+        return pd.DataFrame({"": shown})
+
+    @property
+    def plot(self) -> "ScorecardPlots":
+        """Pictures: `scorecard.plot.coverage()`, `.margin()`."""
+        from backtest.plot_accessors import ScorecardPlots
+
+        return ScorecardPlots(self)
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(float_format="{:.6g}".format)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,9 @@ from data.quality import (
     refuse_bad_structures,
     utc_stamps,
 )
+
+if TYPE_CHECKING:
+    from data.history_plots import HistoryPlots
 
 __all__ = ["PANELS", "MarketHistory", "MarketState", "titled"]
 
@@ -340,6 +343,13 @@ class MarketHistory:
                 unknown = np.isnan(panel).reshape(*panel.shape[:2], -1)
                 table[f"{name} holes"] = unknown.any(axis=2).sum(axis=0)
         return pd.DataFrame(table, index=pd.Index(self.underlyings, name="underlying"))
+
+    @property
+    def plot(self) -> "HistoryPlots":
+        """Pictures: `history.plot.prices()`, `.drawdown()`, `.correlation()`."""
+        from data.history_plots import HistoryPlots
+
+        return HistoryPlots(self)
 
     def to_frame(self) -> pd.DataFrame:
         """Spot prices, rows labelled in UTC."""

@@ -47,6 +47,7 @@ from margin_models.venues import (
     VegaMargin,
 )
 from margin_models.volatility import (
+    ArchVolatility,
     BoostedVolatility,
     CombinedVolatility,
     EwmaVolatility,
@@ -60,6 +61,7 @@ from margin_models.weighted_historical import AgeWeightedVaR
 __all__ = [
     "AevoMargin",
     "AgeWeightedVaR",
+    "ArchVolatility",
     "BoostedQuantile",
     "BoostedTail",
     "BoostedVolatility",

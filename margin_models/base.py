@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
 from data import Book, Coverage, Floats, MarketHistory
+from margin_models.requirement_plots import RequirementPlots
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,22 @@ class Requirement:
         if self.worst:
             table["worst"] = self.worst
         return table
+
+    def summary(self) -> pd.DataFrame:
+        """One row a portfolio: initial and maintenance margin, the largest component and its share, what was worst."""
+        parts = pd.DataFrame(dict(self.components), index=pd.Index(self.portfolios, name="portfolio"))
+        shown = pd.DataFrame({"initial": self.initial, "maintenance": self.maintenance}, index=parts.index)
+        if len(parts.columns) > 1 and len(parts):
+            shown["largest component"] = parts.idxmax(axis=1)
+            due = np.where(shown["initial"] > 0, shown["initial"], np.nan)
+            shown["its share"] = parts.max(axis=1) / due
+        return shown.assign(worst=list(self.worst)) if self.worst else shown
+
+    @property
+    def plot(self) -> RequirementPlots:
+        """Pictures: `requirement.plot.components()`."""
+        index = pd.Index(self.portfolios, name="portfolio")
+        return RequirementPlots(pd.DataFrame(dict(self.components), index=index), pd.Series(self.initial, index))
 
     def _repr_html_(self) -> str:
         return self.to_frame().to_html(float_format="{:.6g}".format)

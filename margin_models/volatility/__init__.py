@@ -1,5 +1,6 @@
 """How much will each underlying move over the horizon?"""
 
+from margin_models.volatility.arch_volatility import ArchVolatility
 from margin_models.volatility.boosted import BoostedVolatility
 from margin_models.volatility.combined import CombinedVolatility
 from margin_models.volatility.continued import Growth
@@ -9,6 +10,7 @@ from margin_models.volatility.har import HarVolatility
 from margin_models.volatility.implied import ImpliedVolatility
 
 __all__ = [
+    "ArchVolatility",
     "BoostedVolatility",
     "CombinedVolatility",
     "EwmaVolatility",
