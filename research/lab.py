@@ -106,7 +106,10 @@ def candidates(history: MarketHistory) -> dict[str, Candidate]:
             "extreme value, EWMA": ExtremeValueVaR(EwmaVolatility()),
         },
         "forecaster": {
-            f"FHS, {name}": FilteredHistoricalVaR(part) for name, part in parts.items() if name != "fast EWMA"
+            # A slow average by itself has nothing to say in a window shorter than its half-life.
+            f"FHS, {name}": FilteredHistoricalVaR(part)
+            for name, part in parts.items()
+            if not isinstance(part, EwmaVolatility)
         },
         "proposal": {OURS: ours},
         "without": _without(parts),

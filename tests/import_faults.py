@@ -29,11 +29,12 @@ def files(folder: Path) -> list[Path]:
     folder.mkdir(parents=True)
     made = []
     for name in ("BTCUSDT", "ETHUSDT"):
-        lines = []
+        lines, draw, price = [], random.Random(name), 100.0
         for row in range(400):
-            opened, price = 1704067200000 + row * MINUTE, 100.0 + row % 7
+            opened, price = 1704067200000 + row * MINUTE, round(price + draw.uniform(-0.5, 0.5), 2)
             high = price - 5.0 if (name, row) == ("ETHUSDT", 200) else price + 1.0
-            lines.append(f"{opened},{price},{high},{price - 1.0},{price},2,{opened + MINUTE - 1},200,3,1,100,0\n")
+            bar = f"{price},{high},{price - 1.0},{price},2,{opened + MINUTE - 1},{2 * price},3,1,{price},0"
+            lines.append(f"{opened},{bar}\n")
         made.append(folder / f"{name}-1m-2024-01.csv")
         made[-1].write_text("".join(lines))
     return made

@@ -301,8 +301,9 @@ def test_fit_many_gives_what_a_loop_of_fits_gives(history: MarketHistory, pooled
         for stop, fitted in zip(stops, model.fit_many(history, stops, window, DAY), strict=True):
             alone = clone(model).fit(history.rows(max(stop - window, 0), stop), DAY)
             past = history.rows(0, stop + 30)
-            np.testing.assert_array_equal(fitted.weights_, alone.weights_)
-            np.testing.assert_array_equal(fitted.forecasts(past, 200), alone.forecasts(past, 200))
+            # GARCH's walk from window to window ends where a search of each does, but for rounding.
+            np.testing.assert_allclose(fitted.weights_, alone.weights_, rtol=1e-7)
+            np.testing.assert_allclose(fitted.forecasts(past, 200), alone.forecasts(past, 200), rtol=1e-7)
             assert np.isnan(fitted._trial.sigma[:, :, 1]).all() == ((1 - 0.3) * min(window, stop) < 251)
 
 
