@@ -3,6 +3,7 @@
 from margin_models import (
     AevoMargin,
     AgeWeightedVaR,
+    ArchVolatility,
     BoostedQuantile,
     BoostedTail,
     BoostedVolatility,
@@ -63,6 +64,7 @@ FORECASTERS: list[VolatilityForecaster] = [
     CombinedVolatility([EwmaVolatility(half_life=10), EwmaVolatility(half_life=40)]),
     HarVolatility(),
     ImpliedVolatility(),
+    ArchVolatility(),
 ]
 COVARIANCES: list[CovarianceEstimator] = [
     EwmaCovariance(half_life=20),
