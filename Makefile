@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= true
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help backtest test fuzz check bench ui audit docs lock lock-check build format clean
+.PHONY: help backtest test fuzz faults check bench ui audit docs lock lock-check build format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ test: $(READY) ## run the test-suite on every core
 
 fuzz: $(READY) ## damage 10,000 files, and see that no wrong row is believed
 	$(PY) tests/fuzzed_files.py $(ARGS)
+
+faults: $(READY) ## strike nights with 10,000 faults (COUNT=...), and see that nothing in force is lost or wrong
+	$(PY) tests/night_faults.py $(or $(COUNT),10000) $(ARGS)
 
 check: $(READY) ## format, lint, types, layers, notebooks, locks
 	$(PY) -m ruff format --check

@@ -17,7 +17,7 @@ from research import night_journal
 from research.night_decisions import Story
 from research.night_journal import Entry, Recorder, write_entry
 from research.night_report import Log, publication, published_file, same_content, show, whole_publication
-from research.night_state import NightState, commit, sweep
+from research.night_state import NightState, commit, keep, sweep
 from research.parameter_diff import diff
 from research.parameters import MarginParameters, parse_parameters
 
@@ -151,6 +151,7 @@ def settle(
         say("publication_damaged", level="error", version=state.published["version"])
         state = commit(folder, published(folder, state, str(state.published["as_of"])))
     if state.number:
+        keep(folder, state)
         show(folder, state, textfile)
     if recorder is not None and state.outbox:
         state = night_journal.told(folder, state, recorder, say)

@@ -249,7 +249,9 @@ def health(folder: Path, now: datetime, most_days: float) -> tuple[int, list[str
     try:
         if state.published and read_parameters(folder / PARAMETERS).hash != state.published["hash"]:
             damaged.append(f"{folder / PARAMETERS} is not what is in force: run marginlab recover")
-    except MarginlabError as error:
+        if state.number and (folder / STATUS).read_bytes() != encoded(status_of(state)):
+            damaged.append(f"{folder / STATUS} is not what is in force: run marginlab recover")
+    except (MarginlabError, OSError) as error:
         damaged.append(str(error))
     if not state.nights:
         late.append("no night yet")

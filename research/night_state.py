@@ -175,13 +175,28 @@ def _parsed(path: Path) -> NightState:
 def commit(folder: Path, state: NightState) -> NightState:
     """Put a state in force, numbered: all of it or nothing. What it names must be on disk by then."""
     made = replace(state, number=state.number + 1)
-    payload = sealed({"format": FORMAT, **asdict(made)})
-    (folder / "states").mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "states" / f"{made.number:08d}.json", payload)
-    write_whole(folder / "state.json", payload)
-    for old in sorted((folder / "states").glob("*.json"))[:-KEPT_STATES]:
-        old.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "state.json", _payload(made))
+    keep(folder, made)
     return made
+
+
+def keep(folder: Path, state: NightState) -> None:
+    """See that the copy to fall back on is there and whole, and the oldest ones are not.
+
+    It follows its state: a copy without one would be a night that never was, and the very first a damaged folder.
+    """
+    place, payload = folder / "states" / f"{state.number:08d}.json", _payload(state)
+    if place.exists() and place.read_bytes() == payload:
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(place, payload)
+    for old in sorted(place.parent.glob("*.json"))[:-KEPT_STATES]:
+        old.unlink(missing_ok=True)
+
+
+def _payload(state: NightState) -> bytes:
+    return sealed({"format": FORMAT, **asdict(state)})
 
 
 def rescued(folder: Path) -> tuple[NightState, str]:

@@ -7,6 +7,7 @@ the study and its limits, the data of every market, and our own code: a night wh
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,6 +20,7 @@ from data.errors import SnapshotError
 from data.sealed import encoded, sealed, unsealed
 from data.storage import sha256_of, write_whole
 from research.limits import Limits
+from research.model_files import verified
 from research.night_commit import put_in_force, result_of, settle, stored
 from research.night_data import AsOf, NightData, as_of, file_digest, night_data
 from research.night_decisions import Story, decided
@@ -249,6 +251,7 @@ def _checkpointed(request: NightRequest, night: Night, told: NightData, state: M
         try:
             facts = unsealed(path)
             if facts["given"] == state.digest:
+                _refuse_damaged(night.models, facts)
                 say("resumed", market=told.market.name)
                 return facts
         except (SnapshotError, KeyError) as error:
@@ -258,3 +261,12 @@ def _checkpointed(request: NightRequest, night: Night, told: NightData, state: M
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, sealed(facts))
     return facts
+
+
+def _refuse_damaged(models: Path, facts: Mapping[str, Any]) -> None:
+    """SnapshotError where a checkpoint names a version that may come into force, and its files are damaged since."""
+    standing = (facts["champion"]["name"], facts["chosen"])
+    for told in (facts["champion"], *facts["candidates"]):
+        if told["name"] in standing and "version" in told:
+            for name in (told["version"]["model"], told["configuration"]):
+                verified(models / name, name)

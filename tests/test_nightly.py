@@ -312,7 +312,7 @@ def test_a_promotion_killed_at_any_write_is_yesterday_or_tomorrow_and_can_be_don
 
 def test_a_night_that_died_is_taken_up_where_it_was(two_nights: Path, tmp_path: Path) -> None:
     folder = copy(two_nights, tmp_path)
-    killed_at(folder, DAYS[2], 27)
+    killed_at(folder, DAYS[2], 24)
     assert [name for name in set(tree(folder)) - set(tree(two_nights)) if "/nights/" in name and "result" not in name]
     events = io.StringIO()
     night(folder, DAYS[2], folder / "study.py", events=events, resume=True)
