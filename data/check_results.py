@@ -130,6 +130,14 @@ class Ledger:
         first = before.first if before else _shown(records, int(struck.argmax()))
         self._found[check] = CheckResult(check, int(struck.sum()) + (before.count if before else 0), kept, first)
 
+    def set_aside(self, check: Check, records: Records, struck: Bools, away: list[tuple[Check, Records]]) -> Records:
+        """Note the rows that a check struck and move them to `away`; the records that are left."""
+        if not struck.any():
+            return records
+        self.strike(check, records, struck)
+        away.append((check, records.where(struck)))
+        return records.where(~struck)
+
     def repaired(self, repair: Repair) -> None:
         """Keep a repair, so that it can be undone; of the order once, however many batches it was made in."""
         if repair.column or not any(one.check == repair.check for one in self.repairs):

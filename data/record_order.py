@@ -64,16 +64,16 @@ def in_order(records: Records, scope: Scope, ledger: Ledger) -> tuple[Records, l
     time = _known(records)
     if (np.diff(time) < 0).any():
         if records.kind in TAPES and (np.maximum.accumulate(time) - time).max() > JITTER:
-            records = _set_aside(records, _strays(time), MISPLACED, ledger, away)
+            records = ledger.set_aside(MISPLACED, records, _strays(time), away)
         if records.kind in SERIES:
-            records = _set_aside(records, _leapt(time), MISPLACED, ledger, away)
+            records = ledger.set_aside(MISPLACED, records, _leapt(time), away)
         records = _sorted(records, ledger)
     if records.kind in SERIES:
-        records = _set_aside(records, _ahead(_known(records)), AHEAD, ledger, away)
+        records = ledger.set_aside(AHEAD, records, _ahead(_known(records)), away)
     if not np.isnat(scope.newest) and len(records):
         limit = scope.newest - np.timedelta64(JITTER if records.kind is BOOK else 0, "ns")
         late = records["time"] <= limit if records.kind in SERIES else records["time"] < limit
-        records = _set_aside(records, np.asarray(late), LATE, ledger, away)
+        records = ledger.set_aside(LATE, records, np.asarray(late), away)
     return records, away
 
 
@@ -87,12 +87,12 @@ def once(records: Records, seen: Ints, ledger: Ledger) -> tuple[Records, list[tu
     keys = _keys(records)
     if records.kind is TRADES and "id" in records.columns and len(seen):
         again = np.isin(records["id"], seen) & (records["id"] != UNKNOWN)
-        records = _set_aside(records, again, DUPLICATE, ledger, away)
+        records = ledger.set_aside(DUPLICATE, records, again, away)
         keys = _keys(records)
     if keys and len(records) > 1:
         copies, differing = _repeated(records, keys)
-        kept = _set_aside(records, differing, CONFLICT, ledger, away)
-        records = _set_aside(kept, copies[~differing], DUPLICATE, ledger, away)
+        kept = ledger.set_aside(CONFLICT, records, differing, away)
+        records = ledger.set_aside(DUPLICATE, kept, copies[~differing], away)
     _skipped(records, ledger)
     return records, away
 
@@ -100,16 +100,6 @@ def once(records: Records, seen: Ints, ledger: Ledger) -> tuple[Records, list[tu
 def _known(records: Records) -> Ints:
     time = records["time"]
     return np.asarray(time[~np.isnat(time)]).view(np.int64)
-
-
-def _set_aside(
-    records: Records, struck: Bools, check: Check, ledger: Ledger, away: list[tuple[Check, Records]]
-) -> Records:
-    if not struck.any():
-        return records
-    ledger.strike(check, records, struck)
-    away.append((check, records.where(struck)))
-    return records.where(~struck)
 
 
 def _moved(records: Records, places: Places, check: Check, ledger: Ledger) -> Records:

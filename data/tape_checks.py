@@ -77,13 +77,13 @@ class TapePrices:
         if not names or not len(records):
             return records
         odd = np.logical_or.reduce([self._odd(name, records, after) for name in names])
-        records = _set_aside(records, odd, ODD_RUN, ledger, away)
+        records = ledger.set_aside(ODD_RUN, records, odd, away)
         if len(records):
             shifts = [self._shifted(name, records, ledger) for name in names]
             other = np.logical_or.reduce([spliced for _, spliced in shifts])
             unit = np.logical_or.reduce([shifted for shifted, _ in shifts])
-            records = _set_aside(records, unit, UNIT, ledger, away)
-            records = _set_aside(records, (other & ~unit)[~unit], OTHER, ledger, away)
+            records = ledger.set_aside(UNIT, records, unit, away)
+            records = ledger.set_aside(OTHER, records, (other & ~unit)[~unit], away)
         return records
 
     def _odd(self, name: str, records: Records, after: Records | None) -> Bools:
@@ -176,13 +176,3 @@ def _powers(step: Floats) -> Ints:
         fits = np.abs(np.abs(step[at]) - power * np.log(10)) < 0.1
         out[at[fits]] = power * np.sign(step[at[fits]])
     return out
-
-
-def _set_aside(
-    records: Records, struck: Bools, check: Check, ledger: Ledger, away: list[tuple[Check, Records]]
-) -> Records:
-    if not struck.any():
-        return records
-    ledger.strike(check, records, struck)
-    away.append((check, records.where(struck)))
-    return records.where(~struck)

@@ -199,12 +199,17 @@ def _listed(place: MarketHistory) -> ChainMarket:
 
 
 def _stale(parameters: Path, published: MarginParameters) -> str:
-    """What the status beside the file says of it; "" where there is none, or it is of another file."""
+    """Why the parameters are stale, by the status beside the file; "" where there is none or it says they are not.
+
+    A status that cannot be read, or that tells of another publication, says nothing good of this one.
+    """
     status = parameters.with_name(f"{parameters.stem}.status.json")
     try:
         told = json.loads(status.read_bytes())
+    except FileNotFoundError:
+        return ""
     except (OSError, ValueError):
-        return ""
-    if not isinstance(told, dict) or told.get("hash") != published.hash or not told.get("stale"):
-        return ""
-    return str(told.get("reason", "no reason said"))
+        return f"{status.name} beside it cannot be read"
+    if not isinstance(told, dict) or told.get("hash") != published.hash:
+        return f"{status.name} beside it tells of another publication"
+    return str(told.get("reason", "no reason said")) if told.get("stale") else ""
