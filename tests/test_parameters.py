@@ -217,6 +217,16 @@ def test_a_file_alone_charges_a_book(tmp_path: Path) -> None:
     status = {"hash": published().hash, "stale": True, "reason": "coins: no data"}
     (tmp_path / "margin_parameters.status.json").write_text(json.dumps(status))
     assert charge_book(tmp_path / "book.csv", place).stale == "coins: no data"
+    beside = place.with_name("margin_parameters.status.json")
+    assert beside.exists()
+    for wrong, said in (
+        (json.dumps({**status, "hash": "0" * 64, "stale": False}), "another publication"),
+        ('{"hash": ', "cannot be read"),
+    ):
+        beside.write_text(wrong)
+        assert said in charge_book(tmp_path / "book.csv", place).stale
+    beside.write_text(json.dumps({**status, "stale": False}))
+    assert charge_book(tmp_path / "book.csv", place).stale == ""
 
 
 def test_a_book_that_the_parameters_do_not_know_is_refused(tmp_path: Path) -> None:
