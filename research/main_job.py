@@ -17,6 +17,7 @@ from data import ParameterError, SourceError
 from data.sources.samples import SAMPLES, available, offered
 from margin_models import ExtremeValueVaR, MarginModel
 from research.default_study import MODELS, default_study
+from research.records import OWN_PAGES
 from research.study import Market, Study, StudyResult, run_study
 from research.tables import as_json as to_json
 from research.tables import text
@@ -57,7 +58,7 @@ def main_job(
         say("recording the runs in MLflow ...")
         runs = record(result, path, command, say)
         if runs:
-            say(f"runs: {runs}\nlook at them with: marginlab ui")
+            say(f"runs: {runs}" + ("\nlook at them with: marginlab ui" if runs.startswith(OWN_PAGES) else ""))
     say(f"done in {time.perf_counter() - started:.0f} s")
     return result
 

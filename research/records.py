@@ -25,6 +25,7 @@ from data.version import __version__
 Artifact = Path | bytes
 
 HEARTBEAT = "marginlab.heartbeat"
+OWN_PAGES = "http://127.0.0.1:5000"  # where `marginlab ui` serves what is in a database
 CODE = Path(__file__).resolve().parents[1]
 _PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "numba", "lightgbm", "arch", "statsmodels", "mlflow")
 _LONGEST_NAME, _LONGEST_TEXT = 240, 6000  # MLflow refuses names over 250 and parameters over 6000 characters

@@ -19,6 +19,7 @@ from margin_models import MarginModel
 from research import records
 from research.model_files import from_files, verified
 from research.night_journal import Entry
+from research.reachability import knock
 from research.records import Artifact, Record, acceptable
 from research.tracking import MlflowTracker, in_store
 
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 
 ENTRY, MODEL = "marginlab.entry", "marginlab.model"
 ALIASES = ("previous", "champion", "challenger")  # in the order in which they move
-# A night must not hang on its diary: what is not told now is told by the next one.
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 
 
 class Registry(MlflowTracker):
@@ -48,13 +42,14 @@ class Registry(MlflowTracker):
     """
 
     def __init__(self, uri: str | None = None, root: Path | None = None) -> None:
-        for name, value in PATIENCE.items():
-            os.environ.setdefault(name, value)
+        # An answer that was lost, asked for again by MLflow, makes a second run; the journal looks for the first.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         super().__init__(uri, root)
 
     def receive(self, entry: Entry, id: str, folder: Path) -> str:  # noqa: A002  as the protocol has it
         """Take an entry in once: run, files, versions, aliases; "known" where it was there, whole."""
         with in_store(self.uri):
+            knock(self.uri)  # again: it may have died since it was opened, hours ago
             run, known = self._run(entry, id)
             if known:
                 return "known"
@@ -68,6 +63,10 @@ class Registry(MlflowTracker):
                 self._move(name, told)
             self.end(run, "FINISHED")
         return f"run {run}"
+
+    def _instant(self, run: str) -> int:
+        """The run's own: a metric that is told again is then the same point, and not a second one."""
+        return int(self.client.get_run(run).info.start_time)
 
     def aliases(self, name: str) -> dict[str, str]:
         """What the aliases of a registered model mean: sha256 of model files by alias; empty where it is unknown."""
@@ -95,9 +94,10 @@ class Registry(MlflowTracker):
     def _run(self, entry: Entry, id: str) -> tuple[str, bool]:  # noqa: A002
         """The run of an entry, and whether it was told to its end before."""
         experiment = self._experiment(entry.experiment)
-        found = self.client.search_runs([experiment], f"tags.`{ENTRY}` = '{id}'")
+        found = list(self.client.search_runs([experiment], f"tags.`{ENTRY}` = '{id}'"))
+        whole = [run for run in found if run.info.status == "FINISHED"]
         if found:
-            return str(found[0].info.run_id), found[0].info.status == "FINISHED"
+            return str((whole or found)[0].info.run_id), bool(whole)
         tags = acceptable(Record(tags={**records.provenance(), ENTRY: id})).tags
         return self.start(entry.experiment, entry.name, None, tags), False
 

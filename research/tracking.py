@@ -6,7 +6,6 @@ only the process that opens a comparison writes to it. Nothing here deletes a re
 
 import json
 import os
-import re
 import sqlite3
 import sys
 import tempfile
@@ -23,12 +22,14 @@ from uuid import uuid4
 from data.errors import MarginlabError, ParameterError
 from research import records
 from research.engines import TERMINATED, sigterm_raises
+from research.reachability import is_database, knock, sqlite_file
 from research.records import Artifact, Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Read by MLflow at its import, and by the server that `ui_command` starts: no telemetry, no look-ups, no job runners.
+# Read by MLflow at its import, and by the server that `ui_command` starts: no telemetry, no look-ups, no job
+# runners, no addresses among our results.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -37,6 +38,7 @@ ENVIRONMENT = {
     "MLFLOW_MODEL_CATALOG_URI": "",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password in it, amid a result in JSON
 }
 
 
@@ -248,7 +250,7 @@ class MlflowTracker(Tracker):
         """One batch, and one copy of all files."""
         from mlflow.entities import Metric, Param, RunTag
 
-        stamp = int(datetime.now(UTC).timestamp() * 1000)
+        stamp = self._instant(run)
         metrics = [Metric(name, value, stamp, 0) for name, value in record.metrics.items()]
         parameters = [Param(name, text) for name, text in record.parameters.items()]
         tags = [RunTag(name, text) for name, text in record.tags.items()]
@@ -259,6 +261,10 @@ class MlflowTracker(Tracker):
             if record.artifacts:
                 self.client.log_artifacts(run, folder)
 
+    def _instant(self, run: str) -> int:  # noqa: ARG002  a registry's depends on it
+        """When metrics were measured, in milliseconds since 1970."""
+        return int(datetime.now(UTC).timestamp() * 1000)
+
     def end(self, run: str, status: str) -> None:
         """Set the final status."""
         with in_store(self.uri):
@@ -266,14 +272,16 @@ class MlflowTracker(Tracker):
 
     def running(self) -> Iterable[tuple[str, Mapping[str, str]]]:
         """Runs of every experiment that MLflow has as RUNNING."""
-        experiments = [one.experiment_id for one in _every_page(self.client.search_experiments)]
-        for run in _every_page(self.client.search_runs, experiments, "attributes.status = 'RUNNING'"):
-            yield run.info.run_id, run.data.tags
+        with in_store(self.uri):
+            experiments = [one.experiment_id for one in _every_page(self.client.search_experiments)]
+            open_runs = list(_every_page(self.client.search_runs, experiments, "attributes.status = 'RUNNING'"))
+        return [(run.info.run_id, run.data.tags) for run in open_runs]
 
     def url(self, run: str) -> str:
         """The run's page, on the server of the store or on that of `marginlab ui`."""
-        server = "http://127.0.0.1:5000" if _is_database(self.uri) else records.public(self.uri).rstrip("/")
-        return f"{server}/#/experiments/{self.client.get_run(run).info.experiment_id}/runs/{run}"
+        server = records.OWN_PAGES if is_database(self.uri) else records.public(self.uri).rstrip("/")
+        with in_store(self.uri):
+            return f"{server}/#/experiments/{self.client.get_run(run).info.experiment_id}/runs/{run}"
 
     def _experiment(self, name: str) -> str:
         found = self.client.get_experiment_by_name(name)
@@ -287,7 +295,7 @@ class MlflowTracker(Tracker):
         from mlflow.exceptions import MlflowException
 
         kind = {"mlflow.experimentKind": "custom_model_development"}  # or its page opens on language-model traces
-        location = (self.artifacts / records.folder_name(name)).as_uri() if _is_database(self.uri) else None
+        location = (self.artifacts / records.folder_name(name)).as_uri() if is_database(self.uri) else None
         try:
             return str(self.client.create_experiment(name, location, tags=kind))
         except MlflowException:
@@ -326,7 +334,8 @@ def open_store(uri: str, artifacts: Path) -> "MlflowClient":
     from filelock import FileLock
 
     with in_store(uri):
-        if not _is_database(uri):
+        knock(uri)
+        if not is_database(uri):
             return MlflowClient(uri)
         artifacts.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(artifacts.parent / "mlflow.lock", timeout=120):
@@ -351,7 +360,7 @@ def in_store(uri: str) -> Iterator[None]:
 def _set_up(uri: str, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    if file := _sqlite_file(uri):
+    if file := sqlite_file(uri):
         with closing(sqlite3.connect(file, timeout=60)) as database:
             database.execute("PRAGMA journal_mode=WAL")
     # Told where artifacts go, or its default experiment would point into the current folder.
@@ -367,7 +376,7 @@ def ui_command(root: Path | None = None, port: int = 5000, host: str = "127.0.0.
         If the store is a server, which has a page of its own.
     """
     uri = tracking_uri(None, root)
-    if not _is_database(uri):
+    if not is_database(uri):
         raise ParameterError(f"expected a database of runs, got {records.public(uri)}: open the page of that server")
     # Not an argument: a command line, and a password in it, can be read by everybody on the machine.
     os.environ.update(ENVIRONMENT, MLFLOW_BACKEND_STORE_URI=uri)
@@ -386,13 +395,5 @@ def _every_page(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
 
 def _home(uri: str, root: Path | None) -> Path:
     """The folder of a database's lock and artifacts: its own for a file, `mlruns` for others."""
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     return file.parent if file else mlruns_folder(root)
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
-def _is_database(uri: str) -> bool:
-    return re.match(r"(sqlite|postgresql|mysql|mssql)(\+\w+)?:", uri) is not None
