@@ -23,6 +23,7 @@ from margin_models import (
     DeriveSrmMargin,
     DriftMargin,
     DydxMargin,
+    EgarchVolatility,
     EwmaCovariance,
     EwmaVolatility,
     ExtremeValueVaR,
@@ -60,11 +61,14 @@ FORECASTERS: list[VolatilityForecaster] = [
     EwmaVolatility(half_life=10),
     GarchVolatility(),
     GarchVolatility(asymmetric=True, student=True),
+    GarchVolatility(asymmetric=True, skewed=True),
     BoostedVolatility(trees=5),
+    BoostedVolatility(trees=5, tune=True),
     CombinedVolatility([EwmaVolatility(half_life=10), EwmaVolatility(half_life=40)]),
     HarVolatility(),
     ImpliedVolatility(),
     ArchVolatility(),
+    EgarchVolatility(),
 ]
 COVARIANCES: list[CovarianceEstimator] = [
     EwmaCovariance(half_life=20),
