@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -21,10 +22,14 @@ def sessions_in(duration: str) -> int | None:
     >>> sessions_in("2B"), sessions_in("1D")
     (2, None)
     """
+    given: object = duration
+    if not isinstance(given, str):
+        raise TypeError(f"a duration must be a text such as '8h', '1D' or '1B', got {duration!r}")
     match = _SESSIONS.fullmatch(duration.strip())
     return int(match[1]) if match else None
 
 
+@cache
 def plain_span(duration: str, what: str) -> np.timedelta64:
     """A positive duration such as "8h" in nanoseconds; ParameterError, naming `what`, otherwise."""
     try:
@@ -67,6 +72,10 @@ class Clock:
                 raise ParameterError(f"holidays belong to a session clock ('1B'), got them with {self.step!r}")
         elif sessions != 1:
             raise ParameterError(f"a session clock steps by '1B', got {self.step!r}")
+        try:
+            np.array(self.holidays, dtype="datetime64[D]")
+        except ValueError as error:
+            raise ParameterError(f"holidays must be days such as 2024-12-25, got {self.holidays!r}") from error
 
     @property
     def by_session(self) -> bool:

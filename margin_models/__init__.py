@@ -47,6 +47,7 @@ from margin_models.venues import (
     VegaMargin,
 )
 from margin_models.volatility import (
+    AllBut,
     ArchVolatility,
     BoostedVolatility,
     CombinedVolatility,
@@ -62,6 +63,7 @@ from margin_models.weighted_historical import AgeWeightedVaR
 __all__ = [
     "AevoMargin",
     "AgeWeightedVaR",
+    "AllBut",
     "ArchVolatility",
     "BoostedQuantile",
     "BoostedTail",

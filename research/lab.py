@@ -1,8 +1,7 @@
 """How much is prediction worth, as margin?
 
-One market, one list of candidates: the rivals that risk departments know, each forecaster by itself, the prediction
-that marginlab proposes, the same with a part taken away, and the same with something laid over it. All are judged on
-three axes at once: capital at equal coverage, shortfall, and procyclicality.
+One market, one list of candidates (`lab_candidates`), judged on three axes at once: capital at equal coverage,
+shortfall, and procyclicality.
 """
 
 import json
@@ -10,132 +9,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from backtest.bootstrap import interval
+from backtest.block_means import StationaryBlocks
+from backtest.bootstrap import block_length, interval
 from backtest.comparison import Comparison
+from backtest.date_losses import law_losses, scored_by_law
 from backtest.equal_coverage import oracle_constant
 from backtest.loss_comparison import LossComparison
 from backtest.procyclicality import DAYS, largest_call
 from backtest.scores import peak_to_trough
-from data import Floats, MarketHistory
-from margin_models import (
-    BoostedVolatility,
-    CombinedVolatility,
-    EwmaVolatility,
-    ExtremeValueVaR,
-    FilteredHistoricalVaR,
-    GarchVolatility,
-    HarVolatility,
-    HistoricalVaR,
-    ImpliedVolatility,
-    MarginModel,
-    RobustVaR,
-    StaticMargin,
-    VolatilityForecaster,
-)
-from margin_models.overlays import (
-    Buffer,
-    CircuitBreaker,
-    ConformalTracking,
-    LookbackFloor,
-    RateLimit,
-    StressedWeight,
-)
+from data import Floats
+from research.lab_candidates import OURS, RIVALS, STATIC, Candidate, Role, candidates, members
+from research.lab_power import Power, power_of_set
 
-Role = Literal["rival", "forecaster", "proposal", "without", "overlay"]
+__all__ = [
+    "OURS",
+    "RIVALS",
+    "STATIC",
+    "Candidate",
+    "Laboratory",
+    "Role",
+    "candidates",
+    "laboratory",
+    "members",
+    "told_shares",
+]
 
-OURS = "prediction"
-RIVALS = ("FHS, EWMA", "FHS, GJR-t")  # the better of the two is the mark
-STATIC = "static, cross"
-QUARTER, YEAR = 69.0, 250.0  # horizons: half-lives of the slow averages, decays of 0.99 and 0.997
 SHARE = 0.9  # of the intervals
-_AGAINST_STATIC = ("equal_margin", "equal_shortfall", "mean_margin", "mean_shortfall")
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A model of the laboratory, and what it is there for."""
-
-    model: MarginModel
-    role: Role
-
-
-def members(history: MarketHistory) -> dict[str, VolatilityForecaster]:
-    """The forecasters that the proposal combines: averages of a fortnight, a quarter and a year, HAR and LightGBM.
-
-    Where there are surfaces, what options imply as well. Fast, slow and very slow averages let volatility return to
-    where it was for long, which a single one cannot. `docs/decisions.md` says what was tried, and on which data.
-    """
-    told: dict[str, VolatilityForecaster] = {
-        "fast EWMA": EwmaVolatility(),
-        "quarterly EWMA": EwmaVolatility(half_life=QUARTER),
-        "yearly EWMA": EwmaVolatility(half_life=YEAR),
-        "HAR": HarVolatility(),
-        "LightGBM": BoostedVolatility(),
-    }
-    if history.surfaces is not None:
-        told["implied"] = ImpliedVolatility()
-    return told
-
-
-def prediction(forecasters: Mapping[str, VolatilityForecaster]) -> MarginModel:
-    """The proposal: an even geometric mean of forecasts, the shape of the tail pooled over underlyings.
-
-    Even weights, because weights that are learned from few crises cost more than they bring: the "forecast combination
-    puzzle" (Stock and Watson, 2004, J. Forecasting 23). The rows "learned weights" and "without" show what each choice
-    is worth.
-    """
-    return RobustVaR(CombinedVolatility(list(forecasters.values()), adaptive=False))
-
-
-def candidates(history: MarketHistory) -> dict[str, Candidate]:
-    """Every candidate by name, the proposal under `OURS`."""
-    parts = members(history)
-    ours = prediction(parts)
-    models: dict[Role, dict[str, MarginModel]] = {
-        "rival": {
-            "static, isolated": StaticMargin(),
-            STATIC: StaticMargin(cross=True),
-            "historical VaR": HistoricalVaR(),
-            RIVALS[0]: FilteredHistoricalVaR(EwmaVolatility()),
-            RIVALS[1]: FilteredHistoricalVaR(GarchVolatility(asymmetric=True, student=True)),
-            "extreme value, EWMA": ExtremeValueVaR(EwmaVolatility()),
-        },
-        "forecaster": {
-            # A slow average by itself has nothing to say in a window shorter than its half-life.
-            f"FHS, {name}": FilteredHistoricalVaR(part)
-            for name, part in parts.items()
-            if not isinstance(part, EwmaVolatility)
-        },
-        "proposal": {OURS: ours},
-        "without": _without(parts),
-        "overlay": {
-            "with circuit breaker": CircuitBreaker(ours),
-            "with falls of 10 % a day": RateLimit(ours),
-            "with 25 % buffer": Buffer(ours),
-            "with 25 % stressed weight": StressedWeight(ours),
-            "with long lookback floor": LookbackFloor(ours),
-            "with conformal tracking": ConformalTracking(ours),
-        },
-    }
-    return {name: Candidate(model, role) for role, some in models.items() for name, model in some.items()}
-
-
-def _without(parts: Mapping[str, VolatilityForecaster]) -> dict[str, MarginModel]:
-    """The proposal with one of its parts taken away."""
-    told: dict[str, MarginModel] = {
-        f"without {name}": prediction({other: part for other, part in parts.items() if other != name}) for name in parts
-    }
-    told["without combining: EWMA, tail pooled"] = RobustVaR(EwmaVolatility())
-    told["without the pooled tail"] = FilteredHistoricalVaR(CombinedVolatility(list(parts.values()), adaptive=False))
-    told["learned weights"] = RobustVaR(CombinedVolatility(list(parts.values())))
-    blind = {**parts, "LightGBM": BoostedVolatility(features=())}
-    told["without order flow"] = prediction(blind)
-    return told
+PINBALL, FZ0 = "pinball loss", "FZ0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,11 +51,13 @@ class Laboratory:
     comparison : their replays, by name.
     roles : what each is there for.
     notes : what to know before believing the table.
+    absent : kinds of knowledge that could not be taken away, as the data has nothing of them.
     """
 
     comparison: Comparison
     roles: Mapping[str, Role]
     notes: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @cached_property
     def mark(self) -> str:
@@ -189,9 +95,8 @@ class Laboratory:
         rows = {}
         for name, one in judged.items():
             ratio = one.card.equal_margin / mark.card.equal_margin
-            drawn = one.drawn / mark.drawn
-            middle = np.nanmedian(drawn) if np.isfinite(drawn).any() else np.nan
-            rows[name] = (ratio, *interval(ratio * drawn / middle, SHARE))
+            low, high = _about(ratio - 1.0, one.drawn / mark.drawn)
+            rows[name] = (ratio, 1.0 + low, 1.0 + high)
         return pd.DataFrame.from_dict(rows, orient="index", columns=["ratio", "ratio_low", "ratio_high"])
 
     def _axes(self) -> pd.DataFrame:
@@ -213,20 +118,51 @@ class Laboratory:
     def prices(self) -> pd.DataFrame:
         """What each overlay costs and brings: margin as charged over the proposal's, and its procyclicality.
 
-        `extra_margin` is the share by which the mean margin rises, `equal_extra` the same at equal coverage.
+        `extra_margin` is the share by which the mean margin rises, `equal_extra` the same at equal coverage; each has a
+        90 % interval (`_low`, `_high`) by blocks of dates, drawn for both alike.
         """
         table = self.to_frame()
-        ours = table.loc[OURS]
         shown = table[table["role"].isin(["proposal", "overlay"])]
-        return pd.DataFrame(
-            {
-                "extra_margin": shown["mean_margin"] / ours["mean_margin"] - 1.0,
-                "equal_extra": shown["equal_margin"] / ours["equal_margin"] - 1.0,
-                "coverage": shown["coverage"],
-                "peak_to_trough": shown["peak_to_trough"],
-                **{f"call_{days}d": shown[f"call_{days}d"] for days in DAYS},
-            }
-        )
+        judged = self.comparison.judgements
+        charged = {name: _by_date(self.comparison.replays[name].initial) for name in shown.index}
+        rows = {}
+        for name in shown.index:
+            extra = shown["mean_margin"][name] / shown["mean_margin"][OURS] - 1.0
+            equal = shown["equal_margin"][name] / shown["equal_margin"][OURS] - 1.0
+            rows[name] = (
+                extra,
+                *_about(extra, self._drawn_ratio(charged[name], charged[OURS])),
+                equal,
+                *_about(equal, judged[name].drawn / judged[OURS].drawn),
+            )
+        columns = ["extra_margin", "extra_low", "extra_high", "equal_extra", "equal_low", "equal_high"]
+        told = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+        more = ["coverage", "mean_shortfall", "peak_to_trough", *(f"call_{days}d" for days in DAYS)]
+        return told.join(shown[more]).rename_axis("model")
+
+    def _drawn_ratio(self, above: Floats, below: Floats) -> Floats:
+        """Ratio of the means of two figures, one a date, on each draw of the dates, (B,)."""
+        panel = np.column_stack([above, below])
+        panel = panel[np.isfinite(panel).all(axis=1)]
+        if len(panel) < 2:
+            return np.empty(0)
+        means = StationaryBlocks(block_length(len(panel), self.comparison.losses.overlap)).means(panel)
+        return np.asarray(means[:, 0] / means[:, 1])
+
+    @cached_property
+    def power(self) -> dict[str, Power]:
+        """What the model confidence set of each loss can see, had the mark been worse than all the others."""
+        told = {}
+        losses, laws = self.comparison.losses, self.comparison.law_losses
+        if losses.testable:
+            by_date = {name: self.comparison.judgements[name].by_date for name in losses.models}
+            told[PINBALL] = power_of_set(by_date, self.mark, losses.block, relative=True)
+        if laws is not None and laws.testable:
+            runs = {name: self.comparison.replays[name] for name in laws.models}
+            pairs = np.logical_and.reduce([scored_by_law(run) for run in runs.values()])
+            stated = {name: law_losses(run, pairs) for name, run in runs.items()}
+            told[FZ0] = power_of_set(stated, self.mark, laws.block, relative=False)
+        return told
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -261,14 +197,33 @@ class Laboratory:
             "verdict": list(self.sentences),
             "candidates": json.loads(self.to_frame().reset_index().to_json(orient="records", double_precision=15)),
             "overlays": json.loads(self.prices().reset_index().to_json(orient="records", double_precision=15)),
+            "power": {what: dict(one.left_out) for what, one in self.power.items()},
             "notes": list(self.notes),
+            "not_in_the_data": list(self.absent),
         }
         return json.dumps(told, indent=1)
 
     def __repr__(self) -> str:
         text = self.summary().to_string(float_format="{:.3f}".format)
         head = f"{self.comparison.market}; the mark is {self.mark}"
-        return "\n".join([head, text, "", *self.sentences, *self.notes])
+        return "\n".join([head, text, "", *self.sentences, "", self._priced(), *self._untaken, *self.notes])
+
+    def _priced(self) -> str:
+        """The price of each overlay as text."""
+        table = self.prices()
+        shown = pd.DataFrame(
+            {
+                "extra margin, % (90 %)": told_shares(table, "extra"),
+                "at equal coverage, % (90 %)": told_shares(table, "equal"),
+                "coverage, %": 100.0 * table["coverage"],
+                "peak to trough": table["peak_to_trough"],
+            }
+        ).drop(index=OURS)
+        return shown.to_string(float_format="{:.2f}".format) if len(shown) else ""
+
+    @property
+    def _untaken(self) -> tuple[str, ...]:
+        return tuple(f"without {kind}: not in the data" for kind in self.absent)
 
     def _repr_html_(self) -> str:
         table = self.summary().to_html(float_format="{:.3f}".format)
@@ -276,10 +231,12 @@ class Laboratory:
         return f"<p>{escape(self.comparison.market)}; the mark is {escape(self.mark)}</p>{table}{told}"
 
 
-def laboratory(comparison: Comparison, roles: Mapping[str, Role], notes: tuple[str, ...] = ()) -> Laboratory:
+def laboratory(
+    comparison: Comparison, roles: Mapping[str, Role], notes: tuple[str, ...] = (), absent: tuple[str, ...] = ()
+) -> Laboratory:
     """The laboratory of what was replayed; the order of the roles is kept."""
     runs = {name: comparison[name] for name in roles}
-    return Laboratory(replace(comparison, replays=runs), dict(roles), notes)
+    return Laboratory(replace(comparison, replays=runs), dict(roles), notes, absent)
 
 
 def _verdicts(lab: Laboratory) -> list[str]:
@@ -290,21 +247,31 @@ def _verdicts(lab: Laboratory) -> list[str]:
         f"At equal coverage the prediction asks for {_less(ratio)} margin than {lab.mark} "
         f"(ratio {ratio:.3f}, 90 % interval {low:.3f} to {high:.3f}), {sure}."
     ]
-    for what, losses in (("pinball loss", lab.comparison.losses), ("FZ0", lab.comparison.law_losses)):
+    for what, losses in ((PINBALL, lab.comparison.losses), (FZ0, lab.comparison.law_losses)):
         if losses is not None and losses.testable:
-            told.append(_told_of(what, losses, lab.mark))
+            told += [_told_of(what, losses, lab.mark), lab.power[what].sentence]
     ours, mark = (float(table["peak_to_trough"][name]) for name in (OURS, lab.mark))
     word = "no higher than" if ours <= mark else "higher than"
     told.append(f"Its peak-to-trough is {ours:.1f}, {word} the {mark:.1f} of {lab.mark}.")
     if STATIC in table.index:
-        over = {name: float(table[name][OURS]) / float(table[name][STATIC]) for name in _AGAINST_STATIC}
-        told.append(
-            f"Against the static rate ({STATIC}), at equal coverage: "
-            f"{_less(over['equal_margin'])} margin and {_less(over['equal_shortfall'])} shortfall; as charged: "
-            f"{_less(over['mean_margin'])} margin and {_less(over['mean_shortfall'])} shortfall. "
-            "A flat rate has the least procyclicality there can be."
-        )
+        told.append(_against_static(table))
     return told
+
+
+def _against_static(table: pd.DataFrame) -> str:
+    """Both in absolute figures: a ratio of shortfalls says nothing where a rate covers nearly everything."""
+    ours, static = table.loc[OURS], table.loc[STATIC]
+
+    def both(column: str, scale: float) -> str:
+        return f"{scale * ours[column]:.2f} against {scale * static[column]:.2f}"
+
+    return (
+        f"Against the static rate ({STATIC}), at equal coverage: margin of {both('equal_margin', 100.0)} % of exposure "
+        f"and shortfall of {both('equal_shortfall', 1000.0)} per 1,000 of exposure. As charged, where the prediction "
+        f"covers {100.0 * ours['coverage']:.1f} % and the rate {100.0 * static['coverage']:.1f} %: margin of "
+        f"{both('mean_margin', 100.0)} % and shortfall of {both('mean_shortfall', 1000.0)} per 1,000. "
+        "A flat rate has the least procyclicality there can be."
+    )
 
 
 def _less(ratio: float) -> str:
@@ -325,6 +292,28 @@ def _told_of(what: str, losses: LossComparison, mark: str) -> str:
 def _told(what: str, losses: LossComparison) -> pd.DataFrame:
     named = {"mean_loss": what, "in_set": f"{what}_in_set", "set_p": f"{what}_p"}
     return losses.to_frame()[list(named)].rename(columns=named)
+
+
+def told_shares(table: pd.DataFrame, what: str) -> list[str]:
+    """Shares of `Laboratory.prices` in percent with their intervals: `what` is "extra" or "equal"."""
+    first = {"extra": "extra_margin", "equal": "equal_extra"}[what]
+    figures = 100.0 * table[[first, f"{what}_low", f"{what}_high"]]
+    return [f"{share:+.1f} ({low:+.1f} to {high:+.1f})" for share, low, high in figures.to_numpy()]
+
+
+def _about(share: float, drawn: Floats) -> tuple[float, float]:
+    """The 90 % interval of a share above 1, the spread of drawn ratios (B,) laid about it."""
+    middle = np.nanmedian(drawn) if np.isfinite(drawn).any() else np.nan
+    low, high = interval((1.0 + share) * drawn / middle, SHARE)
+    return low - 1.0, high - 1.0
+
+
+def _by_date(panel: Floats) -> Floats:
+    """Mean over the books of each date that are known, (R,); NaN where none is."""
+    known = np.isfinite(panel)
+    count = known.sum(axis=1)
+    total = np.where(known, panel, 0.0).sum(axis=1)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
 def _calls(margin: Floats, time: np.ndarray, days: int) -> Floats:

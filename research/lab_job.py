@@ -14,6 +14,7 @@ from data.sources.samples import load
 from data.storage import write_whole
 from research.bar_files import read_bars
 from research.lab import OURS, RIVALS, Candidate, Laboratory, candidates, laboratory
+from research.lab_candidates import absent_kinds
 from research.lab_extras import lab_extras
 from research.lab_figures import frontier_svg
 from research.lab_pages import lab_page
@@ -49,7 +50,8 @@ def lab_job(
     chosen = asked_for(models, candidates(history))
     study = Study("laboratory", (market,), {name: one.model for name, one in chosen.items()})
     result = run_study(study, jobs=jobs, progress=not as_json)
-    told = laboratory(result.markets[0].comparison, {name: one.role for name, one in chosen.items()}, notes)
+    absent = () if models else absent_kinds(history)
+    told = laboratory(result.markets[0].comparison, {name: one.role for name, one in chosen.items()}, notes, absent)
     print(told.to_json() if as_json else repr(told), flush=True)
     if out is not None:
         _keep(told, history, market, out)

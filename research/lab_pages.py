@@ -13,7 +13,7 @@ from markupsafe import Markup
 from backtest.procyclicality import DAYS
 from research.figures import writable
 from research.importance import importance_svg
-from research.lab import OURS, Laboratory
+from research.lab import OURS, Laboratory, told_shares
 from research.lab_extras import CRASHES, Extras, breaker_chart, breaker_sentence, weights_svg
 from research.lab_figures import frontier_svg
 from research.report import number, percent, span
@@ -104,8 +104,11 @@ def _judged(lab: Laboratory) -> Iterator[Section]:
     if "without" in set(table["role"]):
         yield Section(
             "What each part is worth",
-            ("The prediction is replayed without one of its parts. A change above 0 means that the part earns.",),
-            tables=[_ablations(table)],
+            (
+                "The prediction is replayed without one of its parts, or blind to one kind of knowledge. A change "
+                "above 0 means that the part earns.",
+            ),
+            tables=[_ablations(table, lab.absent)],
         )
     if "overlay" in set(table["role"]):
         yield Section(
@@ -146,7 +149,7 @@ def _judged_cells(row: pd.Series, law: bool) -> list[str]:
     return [*told, number(row["fz0"], 3), _in_set(row["fz0_in_set"])] if law else told
 
 
-def _ablations(table: pd.DataFrame) -> Table:
+def _ablations(table: pd.DataFrame, absent: Sequence[str]) -> Table:
     ours = table.loc[OURS]
     rows = [
         (
@@ -162,27 +165,32 @@ def _ablations(table: pd.DataFrame) -> Table:
         for name, row in table[table["role"].isin(["proposal", "without"])].iterrows()
     ]
     heads = ["margin at equal coverage, %", "change", "change of shortfall", "change of pinball loss", "in its set"]
+    rows += [(f"without {kind}", ["not in the data", *("" for _ in heads[1:])]) for kind in absent]
     return Table("Changes against the prediction as it is.", "Model", heads, [Block("", rows)], marked=OURS)
 
 
 def _prices(lab: Laboratory) -> Table:
-    calls = [f"call_{days}d" for days in DAYS]
+    calls, table = [f"call_{days}d" for days in DAYS], lab.prices()
+    extra, equal = told_shares(table, "extra"), told_shares(table, "equal")
     rows = [
         (
             str(name),
             [
-                _change(1.0 + row["extra_margin"]),
-                _change(1.0 + row["equal_extra"]),
+                *((extra[place], equal[place]) if name != OURS else ("", "")),
                 percent(row["coverage"]),
+                number(1e4 * row["mean_shortfall"]),
                 number(row["peak_to_trough"], 1),
                 *(percent(row[call]) for call in calls),
             ],
         )
-        for name, row in lab.prices().iterrows()
+        for place, (name, row) in enumerate(table.iterrows())
     ]
-    heads = ["extra margin", "at equal coverage", "coverage, %", "peak to trough"]
+    heads = ["extra margin, % (90 %)", "at equal coverage, % (90 %)", "coverage, %", "shortfall, bp", "peak to trough"]
     heads += [f"largest call over {days} {'day' if days == 1 else 'days'}, %" for days in DAYS]
-    caption = "Against the prediction with nothing laid over it. Calls are of the book in the middle, in % of notional."
+    caption = (
+        "Average margin over that of the prediction with nothing laid over it, as charged and at equal coverage; dates "
+        "are drawn in blocks, the same for both. Calls are of the book in the middle, in % of notional."
+    )
     return Table(caption, "Model", heads, [Block("", rows)], marked=OURS)
 
 

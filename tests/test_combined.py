@@ -57,6 +57,21 @@ class Memoriser(VolatilityForecaster):
         return told
 
 
+class Counting(VolatilityForecaster):
+    """Another forecaster, and how often it was asked."""
+
+    def __init__(self, forecaster: VolatilityForecaster) -> None:
+        self.forecaster = forecaster
+
+    def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
+        self.fitted_, self.asked = clone(self.forecaster).fit(past, coverage), 0
+        return super().fit(past, coverage)
+
+    def forecasts(self, past: MarketHistory, count: int) -> Floats:
+        self.asked += 1
+        return np.asarray(self.fitted_.forecasts(past, count))
+
+
 @pytest.fixture(scope="module")
 def market() -> tuple[MarketHistory, Floats]:
     """Two assets of GARCH with t innovations, and the true standard deviations."""
@@ -290,6 +305,27 @@ def test_one_that_never_speaks_keeps_the_weight_it_had() -> None:
     np.testing.assert_allclose(path[:, 2], 1.0 / 3.0, rtol=1e-9)
     assert np.ptp(path[-1, :2]) > 0.01
     np.testing.assert_array_equal(shared_weights(np.full((4, 2, 3), np.nan), 0.1, 1.0)[0], 1.0 / 3.0)
+
+
+def test_what_was_said_last_is_said_again_of_the_same_past_alone(history: MarketHistory) -> None:
+    parts = [EwmaVolatility(half_life=5), Counting(EwmaVolatility(half_life=30))]
+    model = CombinedVolatility(parts, adaptive=False).fit(history.rows(0, 300), DAY)
+    counting = model.forecasters_[1]
+    assert isinstance(counting, Counting)
+    past, before = history.rows(0, 350), counting.asked
+    first = model.forecasts(past, 40)
+    first[:] = -1.0
+    second = model.forecasts(past, 40)
+    assert counting.asked == before + 1
+    np.testing.assert_array_equal(second, model.forecasts(history.rows(0, 350), 40))
+    assert counting.asked == before + 2, "another cut is another past, however alike"
+    assert len(model.forecasts(past, 41)) == 41
+    other = replace(past, spot=past.spot * np.linspace(1.0, 2.0, 350)[:, None])
+    assert not np.array_equal(model.forecasts(other, 40), second)
+    model.fit(history.rows(20, 320), DAY)
+    alone = CombinedVolatility(parts, adaptive=False).fit(history.rows(20, 320), DAY)
+    np.testing.assert_array_equal(model.forecasts(other, 40), alone.forecasts(other, 40))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).forecasts(past, 40), model.forecasts(past, 40))
 
 
 @pytest.mark.parametrize("pooled", [True, False])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from backtest.bootstrap import block_length
 from backtest.equal_coverage import at_equal_coverage
 from backtest.scores import peak_to_trough
 from data import Coverage, MarketHistory, ParameterError
@@ -15,9 +16,10 @@ from data.sources.synthetic import garch_t
 from margin_models import FilteredHistoricalVaR, RobustVaR, StaticMargin
 from margin_models.overlays import RateLimit
 from research.cli import app
-from research.lab import OURS, RIVALS, STATIC, Laboratory, Role, candidates, laboratory
+from research.lab import FZ0, OURS, PINBALL, RIVALS, STATIC, Laboratory, Role, candidates, laboratory
 from research.lab_figures import frontier_svg
 from research.lab_job import asked_for, long_and_short, market_of
+from research.lab_power import SHIFTS
 from research.study import Study, run_study
 
 DAY = Coverage()
@@ -46,7 +48,7 @@ def lab(history: MarketHistory) -> Laboratory:
         "with falls of 10 % a day": RateLimit(RobustVaR(), fall=0.005, lookback=20),
     }
     study = Study("lab", (market_of(history, DAY, 300),), models)
-    return laboratory(run_study(study, progress=False).markets[0].comparison, ROLES, ("a note",))
+    return laboratory(run_study(study, progress=False).markets[0].comparison, ROLES, ("a note",), ("macro series",))
 
 
 def test_the_axes_are_those_of_their_definitions(lab: Laboratory) -> None:
@@ -73,14 +75,53 @@ def test_overlays_have_a_price(lab: Laboratory) -> None:
     assert prices.loc[slower, "extra_margin"] == pytest.approx(extra)
     assert extra > 0.0
     assert prices.loc[OURS, "extra_margin"] == 0.0
+    assert tuple(prices.loc[OURS, ["extra_low", "extra_high", "equal_low", "equal_high"]]) == (0.0, 0.0, 0.0, 0.0)
+    equal = np.nanmean(at_equal_coverage(runs[slower]).margin) / np.nanmean(at_equal_coverage(runs[OURS]).margin) - 1.0
+    assert prices.loc[slower, "equal_extra"] == pytest.approx(equal)
+    for what in ("extra", "equal"):
+        first = {"extra": "extra_margin", "equal": "equal_extra"}[what]
+        low, share, high = (float(prices[name][slower]) for name in (f"{what}_low", first, f"{what}_high"))
+        assert low < share < high
+        assert f"{100 * share:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})" in repr(lab)
+
+
+def test_the_interval_of_a_price_is_that_of_a_plain_bootstrap_of_dates(lab: Laboratory) -> None:
+    """Each draw of blocks of dates by a loop, its ratio of means, the middle laid upon the figure."""
+    above, ours = (lab.comparison.replays[name].initial for name in ("with falls of 10 % a day", OURS))
+    pairs = np.column_stack([np.nanmean(above, axis=1), np.nanmean(ours, axis=1)])
+    block, random = block_length(len(pairs), 1), np.random.default_rng(5)
+    drawn = []
+    for _ in range(4000):
+        starts = random.integers(len(pairs), size=-(-len(pairs) // block))
+        rows = ((starts[:, None] + np.arange(block)) % len(pairs)).ravel()[: len(pairs)]
+        drawn.append(pairs[rows, 0].mean() / pairs[rows, 1].mean())
+    row = lab.prices().loc["with falls of 10 % a day"]
+    low, high = np.quantile(np.array(drawn) / np.median(drawn), [0.05, 0.95]) * (1.0 + row["extra_margin"]) - 1.0
+    assert row["extra_high"] - row["extra_low"] == pytest.approx(high - low, rel=0.3)
+
+
+def test_the_set_is_told_with_its_power(lab: Laboratory) -> None:
+    assert set(lab.power) == {PINBALL, FZ0}
+    for one in lab.power.values():
+        assert one.model == lab.mark
+        assert one.sentence in lab.sentences
+        assert list(one.left_out) == list(SHIFTS)
+        assert one.left_out[0.10] >= one.left_out[0.05] >= one.left_out[0.02]
+    assert json.loads(lab.to_json())["power"][PINBALL]["0.05"] == lab.power[PINBALL].left_out[0.05]
 
 
 def test_it_says_in_words_what_the_table_says(lab: Laboratory) -> None:
     ratio = float(lab.to_frame()["ratio"][OURS])
     way = "less" if ratio < 1.0 else "more"
     assert f"asks for {100.0 * abs(1.0 - ratio):.1f} % {way} margin than {lab.mark}" in lab.sentences[0]
-    assert any(sentence.startswith(f"Against the static rate ({STATIC})") for sentence in lab.sentences)
+    (static,) = (sentence for sentence in lab.sentences if sentence.startswith(f"Against the static rate ({STATIC})"))
+    table = lab.to_frame()
+    for column, scale in (("equal_margin", 100), ("equal_shortfall", 1000), ("mean_margin", 100)):
+        assert f"{scale * table[column][OURS]:.2f} against {scale * table[column][STATIC]:.2f}" in static
+    assert f"the rate {100 * table['coverage'][STATIC]:.1f} %" in static
     assert "a note" in repr(lab)
+    assert "without macro series: not in the data" in repr(lab)
+    assert json.loads(lab.to_json())["not_in_the_data"] == ["macro series"]
     told = json.loads(lab.to_json())
     assert [row["model"] for row in told["candidates"]] == list(ROLES)
     assert told["verdict"] == list(lab.sentences)

@@ -24,7 +24,7 @@ from margin_models import (
     StaticMargin,
 )
 from margin_models.overlays import CircuitBreaker, RateLimit
-from research.lab import OURS, RIVALS, STATIC, Candidate, Laboratory, laboratory
+from research.lab import OURS, RIVALS, STATIC, Candidate, Laboratory, laboratory, told_shares
 from research.lab_extras import (
     ALL,
     BREAKER,
@@ -69,7 +69,9 @@ def market(history: MarketHistory) -> Market:
 def lab(market: Market) -> Laboratory:
     study = Study("lab", (market,), {name: one.model for name, one in CANDIDATES.items()})
     roles = {name: one.role for name, one in CANDIDATES.items()}
-    return laboratory(run_study(study, progress=False).markets[0].comparison, roles, ("a <i>note</i>",))
+    return laboratory(
+        run_study(study, progress=False).markets[0].comparison, roles, ("a <i>note</i>",), ("order flow",)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +135,10 @@ def test_the_page_tells_every_part_and_escapes_it(page: str, lab: Laboratory, ex
     assert "--out &lt;here&gt;" in page
     assert "a &lt;i&gt;note&lt;/i&gt;" in page
     assert lab.sentences[0] in page
+    assert any(one.sentence in page for one in lab.power.values())
+    assert re.search(r"without order flow</th><td[^>]*>not in the data</td>", page)
+    for share in told_shares(lab.prices(), "extra")[1:] + told_shares(lab.prices(), "equal")[1:]:
+        assert f">{share}</td>" in page
     assert extras.sightings.seen[0].crisis in page
     ours = 100.0 * float(lab.to_frame()["equal_margin"][OURS])
     assert f">{ours:.2f}</td>" in page

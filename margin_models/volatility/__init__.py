@@ -9,8 +9,10 @@ from margin_models.volatility.ewma import EwmaVolatility
 from margin_models.volatility.garch import GarchVolatility
 from margin_models.volatility.har import HarVolatility
 from margin_models.volatility.implied import ImpliedVolatility
+from margin_models.volatility.predictors import AllBut
 
 __all__ = [
+    "AllBut",
     "ArchVolatility",
     "BoostedVolatility",
     "CombinedVolatility",

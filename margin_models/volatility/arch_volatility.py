@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from data import ConvergenceError, Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from margin_models.base import VolatilityForecaster
@@ -282,9 +283,10 @@ def _constant(distribution: "Distribution", shape: dict[str, float], scaled: Flo
 def _maximum(model: "ARCHModel") -> "ARCHModelResult":
     """To the tight tolerance, or where that is not reached, to a loose one.
 
-    Both from arch's own start: from where the first ended, the second may leap away and still report success.
+    Both from arch's own start: from where the first ended, the second may leap away and still report success. At one
+    thread, as the search adds up by BLAS, whose last bit depends on how many share the work.
     """
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    with threadpool_limits(1), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # what arch warns of, its flag says as well
         options = {"maxiter": 200}  # where more would be needed, little is left to be gained
         found = model.fit(disp="off", show_warning=False, tol=_TIGHT, options=options)

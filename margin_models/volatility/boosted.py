@@ -12,7 +12,7 @@ from data.clock import Stamps
 from margin_models.base import VolatilityForecaster
 from margin_models.volatility.continued import Growth, Settings, binned, grown
 from margin_models.volatility.measures import measured
-from margin_models.volatility.predictors import LOOKBACK, NAMES, RISING, Known, complete, known_at, over
+from margin_models.volatility.predictors import LOOKBACK, NAMES, RISING, AllBut, Known, complete, known_at, over
 from margin_models.volatility.remembered import panels_of, remembered
 from margin_models.volatility.surroundings import leader_of
 
@@ -57,7 +57,8 @@ class BoostedVolatility(VolatilityForecaster):
     growth : leaves of a tree, and how far it steps.
     folds : blocks in time.
     seed : LightGBM's.
-    features : names of the history's features to use; None takes all it has, () none.
+    features : names of the history's features to use; None takes all it has, () none, `AllBut` all but those it names,
+        and no tree splits on a predictor it names.
     tune : choose leaves (4, 8, 16) and trees (half, once, twice) of the ensemble that speaks by the loss on the
         window's last block of ensembles that saw what was known when it starts; no later row, and no other booster, is
         touched by it.
@@ -87,7 +88,7 @@ class BoostedVolatility(VolatilityForecaster):
         growth: Growth = Growth(),  # noqa: B008  frozen
         folds: int = 4,
         seed: int = 0,
-        features: Sequence[str] | None = None,
+        features: Sequence[str] | AllBut | None = None,
         tune: bool = False,
     ) -> None:
         self.trees = trees
@@ -154,11 +155,15 @@ class BoostedVolatility(VolatilityForecaster):
 
     def _chosen(self, past: MarketHistory) -> tuple[str, ...]:
         """The names of the features to learn from; ParameterError for one that the history lacks, or told twice."""
-        if self.features is None:
-            return past.feature_names
-        names = tuple(self.features)
+        asked: Sequence[str] | AllBut = AllBut(()) if self.features is None else self.features
+        told: Sequence[str]
+        if isinstance(asked, AllBut):
+            told, names = asked.names, asked.features(past.feature_names)
+        else:
+            told, names = asked, tuple(asked)
+        there = {*past.feature_names, *(NAMES if isinstance(asked, AllBut) else ())}
         # One name alone would pass for a sequence of its letters.
-        if isinstance(self.features, str) or len(set(names)) < len(names) or not set(names) <= {*past.feature_names}:
+        if isinstance(told, str) or len(set(told)) < len(told) or not set(told) <= there:
             expected = f"None or differing names among {past.feature_names}"
             raise ParameterError(f"BoostedVolatility.features must be {expected}, got {self.features!r}")
         return names
@@ -176,7 +181,8 @@ class BoostedVolatility(VolatilityForecaster):
         """The booster of every fold, each from the rows that had a target (R, A) by its start."""
         self.chosen_ = self.trees, self.growth.leaves
         settings = self._settings(known.predictors.shape[2])
-        by_then = [_Rows.of(known, target, 0, start - self._steps + 1) for start in starts]
+        unseen = self.features.unseen if isinstance(self.features, AllBut) else []
+        by_then = [_Rows.of(known, target, 0, start - self._steps + 1).blind_to(unseen) for start in starts]
         boosters: list[Booster | None] = [None] * len(starts)
         previous, bins = None, None
         for fold, rows in enumerate(by_then[:-1]):
@@ -260,6 +266,14 @@ class _Rows(NamedTuple):
         predictors, goal = known.predictors[start:stop], target[start:stop]
         useful = np.isfinite(goal) & complete(predictors)
         return cls(predictors[useful], goal[useful])
+
+    def blind_to(self, places: Sequence[int]) -> Self:
+        """The same with these predictors unknown: LightGBM does not split on what is known nowhere."""
+        if not places:
+            return self
+        predictors = self.predictors.copy()
+        predictors[:, places] = np.nan
+        return self._replace(predictors=predictors)
 
     def enough(self, steps: int) -> bool:
         """Whether there is one split to be made, and anything moved."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,11 @@ class CombinedVolatility(VolatilityForecaster):
 
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
         """Weighted geometric mean at each of the newest `count` rows, (count, A); NaN where no forecaster speaks."""
-        return combined(_stacked(self.forecasters_, past, count), self._weights(past, count))
+        asked, rows, told = _ANSWERS.get(self, (None, 0, np.empty(0)))
+        if asked is None or asked() is not past or rows != count:
+            told = combined(_stacked(self.forecasters_, past, count), self._weights(past, count))
+            _ANSWERS[self] = ref(past), count, told
+        return told.copy()
 
     def weights_over_time(self, past: MarketHistory, count: int) -> pd.DataFrame:
         """Weights at the newest `count` rows of `past`, a column a forecaster; by underlying first where not pooled.
@@ -185,6 +190,7 @@ class CombinedVolatility(VolatilityForecaster):
         if not len(past):
             raise HistoryError(f"combined volatility needs a row at least to fit, got {past!r}")
         super().fit(past, coverage)
+        _ANSWERS.pop(self, None)
         self.forecasters_, self.names_ = fitted, _names(self.forecasters)
         rows = (self._rows_held(len(past)) or len(past)) if self._learns else 1
         sigma = _stacked(scouts or fitted, past, rows)
@@ -220,6 +226,11 @@ class CombinedVolatility(VolatilityForecaster):
             for g, columns in enumerate(groups):
                 weights[:, g] = shared_weights(np.ascontiguousarray(losses[:, columns]), share, fastest)[0]
         return weights
+
+
+# What each said last, and of which past: a model asks for the same forecasts for its sample and for the shape of its
+# tail. A history never changes. Kept apart, as it is no part of what was learned.
+_ANSWERS: "WeakKeyDictionary[CombinedVolatility, tuple[ref[MarketHistory], int, Floats]]" = WeakKeyDictionary()
 
 
 def combined(sigma: Floats, weights: Floats) -> Floats:

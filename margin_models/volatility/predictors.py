@@ -28,6 +28,26 @@ _LED = NAMES.index("leader's variance over 1")
 _STILL = 1e-12  # of the mean square: a feature whose variance is less did not move, but for rounding
 
 
+@dataclass(frozen=True)
+class AllBut:
+    """Everything that is known but these: names of `NAMES`, of a history's features, or of both."""
+
+    names: tuple[str, ...]
+
+    def features(self, there: Sequence[str]) -> tuple[str, ...]:
+        """Which of a history's features are left.
+
+        >>> AllBut(("vpin", "funding")).features(("vpin", "rate"))
+        ('rate',)
+        """
+        return tuple(name for name in there if name not in self.names)
+
+    @property
+    def unseen(self) -> list[int]:
+        """Places among `NAMES` that are left out."""
+        return [place for place, name in enumerate(NAMES) if name in self.names]
+
+
 @dataclass(frozen=True, eq=False)
 class Known:
     """What is known at R rows: variance of one row by EWMA and over the last horizon (R, A), predictors (R, A, F)."""
