@@ -5,6 +5,7 @@ its sha256, and, where the data has no name that anybody can load it by, the fro
 or by whom it was made, so that the same request on the same data with the same code gives the same bytes.
 """
 
+import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from research.proposal_request import Request
 from research.records import code_version
 
 MANIFEST, DATA = "manifest.json", "data"
-FORMAT = 1
+FORMAT = 2
 MOST_CARRIED = 50_000_000  # bytes of frozen data that a bundle takes along
 BROUGHT = "brought by the author"  # in place of what a file was called on somebody's machine
 
@@ -40,7 +41,7 @@ def write_bundle(
     _refuse_used(folder)
     history = replace(history, source=BROUGHT) if request.kind == "frozen" else history
     evidence = evidence_of(request, history, jobs=jobs, progress=progress)
-    code = dict(code_version())
+    code = made_with()
     files = pages_of(request, evidence, code)
     if request.kind == "frozen":
         files |= _frozen(history, request.data_hash)
@@ -53,6 +54,17 @@ def write_bundle(
     except OSError as error:
         raise ParameterError(f"a bundle needs a folder that can be written, got {folder}: {error}") from error
     return sha256_of(manifest)
+
+
+def made_with() -> dict[str, str]:
+    """Versions of the code and of what it stands on, and what decides the last bit: processor and linear algebra."""
+    import scipy.linalg  # noqa: F401  (which loads the library that is asked about)
+    from threadpoolctl import ThreadpoolController
+
+    used = ThreadpoolController().select(user_api="blas").info()
+    algebra = {f"{one['internal_api']} {one['version']} {one.get('architecture', '')}".strip() for one in used}
+    kind = {"machine": platform.machine(), "system": platform.system(), "algebra": ", ".join(sorted(algebra))}
+    return {**code_version(), **kind}
 
 
 def _refuse_used(folder: Path) -> None:

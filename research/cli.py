@@ -35,17 +35,18 @@ from research.cli_options import (
     MarketName,
     Missing,
     Models,
+    Question,
     StudyMarket,
     Window,
     Zone,
     cores,
     errors_as_sentences,
     is_sample,
-    market_prices,
     prices_of,
     reading_of,
     refuse,
     say,
+    takes_question,
     typed_command,
 )
 
@@ -109,30 +110,20 @@ def backtest(
 
 
 @app.command()
+@takes_question
 def compare(
+    question: Question,
     market: StudyMarket,
     model: Models = None,
     jobs: Jobs = 0,
-    clock: Clock = None,
-    tz: Zone = None,
-    calendar: Calendar = None,
-    allow_missing: Missing = False,
-    default: Defaults = None,
-    label: Label = None,
-    level: Level = LEVEL,
-    horizon: Horizon = None,
-    window: Window = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare models on one market: a table and nothing else, no report and no record."""
     with errors_as_sentences():
         from research.main_job import quick_comparison
 
-        reading = reading_of(clock, tz, calendar, allow_missing, default, label)
-        asked: dict[str, Any] = {"level": level, "horizon": horizon, "window": window}
-        quick_comparison(
-            market[0], market_prices(market, reading, **asked), model or (), **asked, jobs=cores(jobs), as_json=as_json
-        )
+        prices = question.prices(market)
+        quick_comparison(market[0], prices, model or (), **question.asked, jobs=cores(jobs), as_json=as_json)
 
 
 @app.command()

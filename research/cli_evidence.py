@@ -4,47 +4,30 @@ Nothing of ours but the options is imported at the top, so that `--help` answers
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from research.cli_options import (
-    LEVEL,
     AsJson,
-    Calendar,
-    Clock,
-    Defaults,
-    Horizon,
     Jobs,
-    Label,
-    Level,
-    Missing,
     Models,
+    Question,
     StudyMarket,
-    Window,
-    Zone,
     cores,
     errors_as_sentences,
-    market_prices,
-    reading_of,
     refuse,
+    takes_question,
 )
 
 
+@takes_question
 def disclose(
+    question: Question,
     market: StudyMarket,
     model: Models = None,
     months: Annotated[int | None, typer.Option(help="Of the replay's last months (12, say); all if not given.")] = None,
     jobs: Jobs = 0,
-    clock: Clock = None,
-    tz: Zone = None,
-    calendar: Calendar = None,
-    allow_missing: Missing = False,
-    default: Defaults = None,
-    label: Label = None,
-    level: Level = LEVEL,
-    horizon: Horizon = None,
-    window: Window = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every model and book as CSV on stdout.")] = False,
 ) -> None:
@@ -54,43 +37,32 @@ def disclose(
 
         if as_json:
             refuse({"csv": as_csv or None}, "not with --json")
-        reading = reading_of(clock, tz, calendar, allow_missing, default, label)
-        asked: dict[str, Any] = {"level": level, "horizon": horizon, "window": window}
         disclosure_job(
             market[0],
-            market_prices(market, reading, **asked),
+            question.prices(market),
             model or (),
-            **asked,
+            **question.asked,
             jobs=cores(jobs),
             months=months,
             form="json" if as_json else "csv" if as_csv else "text",
         )
 
 
+@takes_question
 def monitor(
+    question: Question,
     market: StudyMarket,
     model: Models = None,
     book: Annotated[str | None, typer.Option(help="A book's name; the one that stands for the market if None.")] = None,
     jobs: Jobs = 0,
-    clock: Clock = None,
-    tz: Zone = None,
-    calendar: Calendar = None,
-    allow_missing: Missing = False,
-    default: Defaults = None,
-    label: Label = None,
-    level: Level = LEVEL,
-    horizon: Horizon = None,
-    window: Window = None,
     as_json: AsJson = False,
 ) -> None:
     """Say on which day the evidence against each model's margin crossed 2, 5 and 10; --json tells every day."""
     with errors_as_sentences():
         from research.evidence_job import monitor_job
 
-        reading = reading_of(clock, tz, calendar, allow_missing, default, label)
-        asked: dict[str, Any] = {"level": level, "horizon": horizon, "window": window}
-        prices = market_prices(market, reading, **asked)
-        monitor_job(market[0], prices, model or (), **asked, jobs=cores(jobs), book=book, as_json=as_json)
+        prices = question.prices(market)
+        monitor_job(market[0], prices, model or (), **question.asked, jobs=cores(jobs), book=book, as_json=as_json)
 
 
 def venues(

@@ -6,8 +6,11 @@ Nothing of ours is imported at the top, so that `--help` answers at once.
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -64,6 +67,55 @@ def cores(jobs: int) -> int:
 def say(message: str) -> None:
     """A line on stderr."""
     typer.echo(message, err=True)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a market, and how its files are read, as it was typed."""
+
+    level: float
+    horizon: str | None
+    window: int | None
+    reading: dict[str, Any]
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """Level, horizon and window by name."""
+        return {"level": self.level, "horizon": self.horizon, "window": self.window}
+
+    def prices(self, market: list[str]) -> "Prices | None":
+        """As `market_prices` gives them."""
+        return market_prices(market, self.reading, **self.asked)
+
+
+def _question(
+    clock: Clock = None,
+    tz: Zone = None,
+    calendar: Calendar = None,
+    allow_missing: Missing = False,
+    default: Defaults = None,
+    label: Label = None,
+    level: Level = LEVEL,
+    horizon: Horizon = None,
+    window: Window = None,
+) -> Question:
+    """The options that `takes_question` gives a command."""
+    return Question(level, horizon, window, reading_of(clock, tz, calendar, allow_missing, default, label))
+
+
+def takes_question(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first argument is a `Question`, with the options of one in its place, after its own."""
+    (_, *own), options = (signature(one).parameters.values() for one in (command, _question))
+
+    @wraps(command)
+    def typed(**given: Any) -> None:
+        question = _question(**{one.name: given.pop(one.name) for one in options})
+        command(question, **given)
+
+    whole = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*own, *options)]
+    typed.__signature__ = Signature(whole)  # type: ignore[attr-defined]
+    typed.__annotations__ = {one.name: one.annotation for one in whole}
+    return typed
 
 
 def is_sample(market: list[str], reading: dict[str, Any]) -> bool:

@@ -4,34 +4,26 @@ Nothing of ours but the options is imported at the top, so that `--help` answers
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from research.cli_options import (
-    LEVEL,
     AsJson,
-    Calendar,
-    Clock,
-    Defaults,
-    Horizon,
     Jobs,
-    Label,
-    Level,
-    Missing,
-    Window,
-    Zone,
+    Question,
     cores,
     errors_as_sentences,
-    market_prices,
-    reading_of,
     say,
+    takes_question,
 )
 
 _NAMED = "A model's name, and what differs: 'static, cross:rate=0.05'; an unknown one lists them all."
 
 
+@takes_question
 def propose(
+    question: Question,
     current: Annotated[str, typer.Option(help=f"What is charged today. {_NAMED}")],
     candidate: Annotated[str, typer.Option(help="What is proposed, named in the same way.")],
     market: Annotated[
@@ -40,25 +32,20 @@ def propose(
     ],
     out: Annotated[Path, typer.Option(help="A new or empty folder for the bundle.")],
     why: Annotated[str, typer.Option(help="The reason for it, in the author's words.")] = "",
+    book: Annotated[
+        Path | None,
+        typer.Option(help="CSV of positions of your own (symbol, quantity, portfolio), which the bundle then tells."),
+    ] = None,
     jobs: Jobs = 0,
-    clock: Clock = None,
-    tz: Zone = None,
-    calendar: Calendar = None,
-    allow_missing: Missing = False,
-    default: Defaults = None,
-    label: Label = None,
-    level: Level = LEVEL,
-    horizon: Horizon = None,
-    window: Window = None,
 ) -> None:
     """Write a bundle of evidence for one model in place of another: pages, a model card, numbers, hashes."""
     with errors_as_sentences():
         from research.propose_job import propose_job
 
-        reading = reading_of(clock, tz, calendar, allow_missing, default, label)
-        asked: dict[str, Any] = {"level": level, "horizon": horizon, "window": window}
-        prices = market_prices(market, reading, **asked)
-        propose_job(market[0], prices, current, candidate, out, **asked, why=why, jobs=cores(jobs), say=say)
+        prices = question.prices(market)
+        propose_job(
+            market[0], prices, current, candidate, out, **question.asked, why=why, book=book, jobs=cores(jobs), say=say
+        )
 
 
 def verify(

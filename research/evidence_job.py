@@ -12,6 +12,7 @@ from backtest.e_backtests import THRESHOLDS
 from backtest.replay import Replay
 from data import ParameterError
 from margin_models.venues import catalogue
+from research.csv_cells import frame_csv
 from research.evidence_tables import disclosure_table, evidence_in_words, evidence_of, plain
 from research.main_job import one_market
 from research.study import Judged, run_study
@@ -81,7 +82,7 @@ def disclosure_job(
     told = _replayed(name, prices, wanted, level, horizon, window, jobs)
     table = disclosure_table(told.runs, months)
     if form == "csv":
-        print(table.to_csv(), end="", flush=True)
+        print(frame_csv(table), end="", flush=True)
     elif form == "json":
         print(_disclosure_json(told, table), flush=True)
     else:

@@ -1,16 +1,15 @@
 """What are the numbers of a proposal?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from backtest.disclosure import FIELDS
-from backtest.portfolios import Books
+from backtest.portfolios import Books, struck_on
 from backtest.procyclicality import procyclicality
-from backtest.replay import Outcome, Replay, outcomes, replay
+from backtest.replay import Outcome, Replay, outcomes
 from data import MarketHistory, ParameterError
 from data.quality import check
 from data.snapshot import content_hash
@@ -19,16 +18,27 @@ from research import proposal_effects as effects
 from research.engines import run
 from research.evidence_tables import plain
 from research.named_models import asked_of, provenance
-from research.proposal_request import Request, described, model_of, says_of_itself
+from research.proposal_own import own_effects
+from research.proposal_request import Request, described, model_of, parameters_that_differ, says_of_itself
+from research.proposal_unsaid import days_between, is_told, unsaid
 from research.proposal_verdict import BOOK, BOOK_COVERAGE, CAPITAL, COVERAGE, verdict
 from research.report import standing_for
 from research.reverse_stress import reverse_stress
 from research.sensitivity import sensitivity
+from research.study import walked
 
 POINTS = 160  # of a curve through time
 CRISES_DRAWN = 3
-LEAST_AROUND = pd.Timedelta(days=5)  # on either side of a crisis that is drawn
+LEAST_DECISIONS, LEAST_AROUND = 2, np.timedelta64(5, "D")  # on either side of a crisis that is drawn
 Evidence = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """Books and what they lost."""
+
+    books: Books
+    outcome: Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +46,8 @@ class _Task:
     name: str
     model: MarginModel
     history: MarketHistory
-    books: Books
+    held: _Held
     request: Request
-    outcome: Outcome
 
 
 def evidence_of(request: Request, history: MarketHistory, *, jobs: int = 1, progress: bool = True) -> Evidence:
@@ -55,21 +64,28 @@ def evidence_of(request: Request, history: MarketHistory, *, jobs: int = 1, prog
     if found != request.data_hash:
         raise ParameterError(f"the request names the data {request.data_hash[:12]}, got {found[:12]}")
     books = request.books(history)
-    outcome = outcomes(history, books, request.coverage, window=request.window, every=request.every, cost=request.cost)
+    outcome = _lost(request, history, books)
     models = {"current": model_of(request.current), "candidate": model_of(request.candidate)}
-    tasks = [_Task(name, model, history, books, request, outcome) for name, model in models.items()]
-    current, candidate = run(_replayed, tasks, jobs=jobs, labels=list(models), progress=progress)
+    own = request.own(history)
+    held = _Held(books, outcome), *([_Held(own, _lost(request, history, own))] if own else [])
+    tasks = [_Task(name, model, history, one, request) for one in held for name, model in models.items()]
+    labels = [f"{task.name}{', own books' if task.held.books is own else ''}" for task in tasks]
+    current, candidate, *owned = run(_replayed, tasks, jobs=jobs, labels=labels, progress=progress)
     told = effects.effect(current, candidate)
     affected = effects.affected(current, candidate)
     named = [book["name"] for book in affected["books"]]
     lead = standing_for(current.portfolios, history.underlyings)[0]
     periods = {**request.crises} or dict(effects.worst_periods(current))
-    crises = effects.crises(current, candidate, periods) or effects.crises(
-        current, candidate, effects.worst_periods(current)
-    )
+    crises = effects.crises(current, candidate, periods)
+    if not crises:
+        periods = dict(effects.worst_periods(current))
+        crises = effects.crises(current, candidate, periods)
+    rows = sensitivity(request, history, books, outcome, (current, candidate), jobs=jobs, progress=progress)
+    stress = reverse_stress(request, history, books, outcome, named)
     evidence = {
         "market": _facts(request, history, current),
         "models": {name: _model(model, request) for name, model in models.items()},
+        "changes": parameters_that_differ(models["current"], models["candidate"]),
         "effect": told,
         "responsiveness": _responsiveness(current, candidate),
         "verdict": verdict(told, affected, request.coverage.level),
@@ -77,32 +93,26 @@ def evidence_of(request: Request, history: MarketHistory, *, jobs: int = 1, prog
         "affected": affected,
         "variants": effects.variants(current, candidate),
         "crises": crises,
-        "sensitivity": sensitivity(
-            request, history, books, outcome, (current, candidate), jobs=jobs, progress=progress
-        ),
-        "stress": reverse_stress(request, history, books, outcome, named),
+        "sensitivity": rows,
+        "stress": stress,
+        "unsaid": unsaid(request, books, current, rows, stress),
+        "own": own and own_effects(request, history, own, held[1].outcome, (owned[0], owned[1]), periods),
         "disclosure": effects.disclosure(current, candidate),
         "fields": dict(FIELDS),
         "lead": lead,
         "notes": {"current": list(current.notes), "candidate": list(candidate.notes)},
-        "figures": _figures(current, candidate, lead, crises),
+        "figures": _figures(current, candidate, "" if struck_on(books)[0] else lead, crises),
     }
     answer: Evidence = plain(evidence)
     return answer
 
 
+def _lost(request: Request, history: MarketHistory, books: Books) -> Outcome:
+    return outcomes(history, books, request.coverage, window=request.window, every=request.every, cost=request.cost)
+
+
 def _replayed(task: _Task) -> Replay:
-    plan = task.request
-    return replay(
-        task.model,
-        task.history,
-        task.books,
-        plan.coverage,
-        window=plan.window,
-        refit_every=plan.refit_every,
-        outcome=task.outcome,
-        name=task.name,
-    )
+    return walked(task.request, task.model, task.history, task.held.books, task.held.outcome, task.name)
 
 
 def _facts(request: Request, history: MarketHistory, run: Replay) -> dict[str, Any]:
@@ -159,18 +169,32 @@ def _responsiveness(current: Replay, candidate: Replay) -> list[dict[str, Any]]:
             "worst_candidate": float(tables[1][column].max()),
         }
         for column in tables[0].columns
+        if is_told(str(column), days_between(current))
     ]
 
 
 def _figures(
     current: Replay, candidate: Replay, lead: str, crises: Sequence[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """The series that are drawn and are told nowhere else."""
+    """The series that are drawn and are told nowhere else; each crisis has its own book where none leads."""
     every = np.arange(len(current.time))
     drawn = {"margin": _mean_path(current, candidate, every)}
     for n, crisis in enumerate(crises[:CRISES_DRAWN]):
-        drawn[f"crisis{n}"] = _crisis_path(current, candidate, lead, crisis)
+        drawn[f"crisis{n}"] = _crisis_path(current, candidate, lead or _hit_most(current, crisis), crisis)
     return drawn
+
+
+def _hit_most(run: Replay, crisis: Mapping[str, Any]) -> str:
+    """The book with the largest loss in a crisis: no option book stands for a market."""
+    start, stop = _days(crisis)
+    inside = (run.end >= start) & (run.time < stop)
+    worst = np.where(run.live & inside[:, None], run.loss, -np.inf).max(axis=0)
+    return run.portfolios[int(np.round(worst, effects.DIGITS).argmax())]
+
+
+def _days(crisis: Mapping[str, Any]) -> tuple[np.datetime64, np.datetime64]:
+    """Its first instant, and that at which it is over."""
+    return np.datetime64(crisis["first"], "ns"), np.datetime64(crisis["last"], "ns") + np.timedelta64(1, "D")
 
 
 def _mean_path(current: Replay, candidate: Replay, rows: Any) -> dict[str, Any]:
@@ -186,11 +210,11 @@ def _mean_path(current: Replay, candidate: Replay, rows: Any) -> dict[str, Any]:
 
 
 def _crisis_path(current: Replay, candidate: Replay, lead: str, crisis: dict[str, Any]) -> dict[str, Any]:
-    """Margins and losses of one book around a crisis, half as long on either side and five days at least."""
-    first, last = pd.Timestamp(crisis["first"]), pd.Timestamp(crisis["last"]) + pd.Timedelta(days=1)
-    around = max((last - first) / 2, LEAST_AROUND)
-    start, stop = (first - around).to_datetime64(), (last + around).to_datetime64()
-    rows = np.flatnonzero((current.end >= start) & (current.time < stop))
+    """Margins and losses of one book around a crisis, half as long on either side, and no less than shows something."""
+    first, last = _days(crisis)
+    apart = np.timedelta64(round(LEAST_DECISIONS * 24 * np.nan_to_num(days_between(current))), "h")
+    around = max((last - first) / 2, LEAST_AROUND, apart)
+    rows = np.flatnonzero((current.end >= first - around) & (current.time < last + around))
     if len(rows) > POINTS:
         rows = rows[np.unique(np.linspace(0, len(rows) - 1, POINTS).astype(np.intp))]
     p = current.portfolios.index(lead)

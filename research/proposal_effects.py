@@ -13,6 +13,7 @@ from research.evidence_tables import disclosed
 
 MULTIPLES = {"aggressive": 0.8, "moderate": 1.0, "conservative": 1.25}
 BOOKS_TOLD, CRISES_FOUND = 12, 3
+DIGITS = 9  # by which numbers are put in order: the last ones differ from processor to processor, and no order may
 BOOK_CHANGE = 0.01  # of its margin, from which a book is said to pay more or less
 Told = dict[str, Any]
 
@@ -77,15 +78,15 @@ def affected(current: Replay, candidate: Replay) -> Told:
 
     `apart` is how far a book's change lies from that of all together, at most.
     """
-    rows = [_book(current, candidate, p) for p in range(len(current.portfolios)) if current.live[:, p].any()]
+    rows = [book_row(current, candidate, p) for p in range(len(current.portfolios)) if current.live[:, p].any()]
     change = np.array([row["change"] for row in rows], dtype=np.float64)
-    known = np.nan_to_num(change)
+    known = np.round(np.nan_to_num(change), DIGITS)
     live = current.live
     paid = float(current.initial[live].sum()), float(candidate.initial[live].sum())
     whole = paid[1] / paid[0] - 1.0 if paid[0] > 0 else 0.0
     order = np.argsort(-known, kind="stable")
     raised = min(BOOKS_TOLD // 2, len(rows))
-    drop = np.array([row["coverage_before"] - row["coverage_after"] for row in rows])
+    drop = np.round([row["coverage_before"] - row["coverage_after"] for row in rows], DIGITS)
     chosen = dict.fromkeys([*order[:raised], *order[raised:][-(BOOKS_TOLD - raised) :], int(drop.argmax())])
     return {
         "count": len(rows),
@@ -101,7 +102,8 @@ def affected(current: Replay, candidate: Replay) -> Told:
     }
 
 
-def _book(current: Replay, candidate: Replay, p: int) -> Told:
+def book_row(current: Replay, candidate: Replay, p: int) -> Told:
+    """Mean margin, coverage and largest shortfall of one book under both; it must be held at some decision."""
     live = current.live[:, p]
     before, after = (float(run.initial[live, p].mean()) for run in (current, candidate))
     return {
@@ -162,9 +164,9 @@ def _multiple_for(run: Replay, shortfall: float) -> float:
 def worst_periods(run: Replay) -> Periods:
     """The horizons in which the books lost most on average, so many that do not overlap, the worst first."""
     lost = np.where(run.live, run.loss, 0.0).sum(axis=1) / np.maximum(run.live.sum(axis=1), 1)
-    depth = np.where(run.live, np.maximum(run.loss, 0.0), 0.0).sum(axis=1) + 1e-9 * lost
+    depth = np.where(run.live, np.maximum(run.loss, 0.0), 0.0).sum(axis=1) + 1e-6 * lost
     found: list[int] = []
-    for row in np.argsort(-depth, kind="stable").tolist():
+    for row in np.argsort(-np.round(depth, DIGITS), kind="stable").tolist():
         apart = all(run.time[row] >= run.end[other] or run.end[row] <= run.time[other] for other in found)
         if apart and len(found) < CRISES_FOUND:
             found.append(row)
@@ -190,7 +192,7 @@ def crises(current: Replay, candidate: Replay, periods: Periods) -> list[Told]:
             eve = row[model]["margin_before"]
             row[model]["rise"] = row[model]["peak_margin"] / eve if eve > 0 else float("nan")
         rows.append(row)
-    return sorted(rows, key=lambda row: (-row["current"]["mean_shortfall"], row["first"], row["name"]))
+    return sorted(rows, key=lambda row: (-round(row["current"]["mean_shortfall"], DIGITS), row["first"], row["name"]))
 
 
 def disclosure(current: Replay, candidate: Replay) -> list[Told]:

@@ -90,6 +90,8 @@ def paths_svg(series: dict[str, Any], told: str, *, losses: bool) -> Markup:
     for name, color, dash in (("current", BEFORE, "5 3"), ("candidate", AFTER, "")):
         known = [(x(w), y(v)) for w, v in zip(instants, drawn[name], strict=True) if v is not None]
         canvas.path(known, color, dash)
+        for at, height in known if len(known) < 3 else ():  # hardly a line
+            canvas.dot(at, height, color)
     _dates(canvas, series["time"], instants, x)
     _key(canvas, [("today", BEFORE, "5 3"), ("proposed", AFTER, "")] + ([("loss", LOSS, "")] if losses else []))
     return canvas.svg(told)
@@ -111,7 +113,7 @@ def _dates(canvas: _Canvas, stamps: Sequence[str], instants: Sequence[float], x:
         if at - wide / 2 > taken + wide / 2 and at + wide / 2 < x(instants[last]) - wide:
             canvas.text(at, canvas.height - 8, stamps[n][:10], "middle")
             taken = at + wide / 2
-    if x(instants[last]) - wide > taken or last == 0:
+    if x(instants[last]) - wide > taken:
         canvas.text(x(instants[last]), canvas.height - 8, stamps[last][:10], "end")
 
 
@@ -196,8 +198,11 @@ def variants_svg(rows: Sequence[dict[str, Any]], told: str) -> Markup:
     taken: list[tuple[float, float, float]] = [(x(a), x(a), y(b)) for a, b in zip(across, up, strict=True)]
     for row, a, b in zip(known, across, up, strict=True):
         color = BEFORE if row["name"] == "current model" else AFTER
-        canvas.dot(x(a), y(b), color, 5.0)
-        at, height = _free(x(a), y(b), _LETTER * len(row["name"]), taken)
+        wide = _LETTER * len(row["name"])
+        at, height = _free(x(a), y(b), wide, taken)
+        if y(b) - height > 8.0:  # moved away from its dot
+            canvas.line(x(a), y(b), min(max(x(a), at), at + wide), height + 3, color, 0.8)
+        canvas.dot(x(a), y(b), color, 7.5 if row["name"] == "current model" else 4.0)
         canvas.text(at, height, row["name"], "start", color)
     return canvas.svg(told)
 

@@ -3,8 +3,6 @@
 Every file is made from the request, the evidence and the code's stamp alone, so that it can be made again and compared.
 """
 
-import csv
-import io
 import json
 import re
 from collections.abc import Mapping
@@ -17,13 +15,13 @@ from markupsafe import Markup
 from backtest.bootstrap import DRAWS
 from backtest.disclosure import FIELDS_NOTE
 from research import proposal_figures as drawn
+from research.csv_cells import csv_text
 from research.figures import writable
 from research.proposal_request import Request
 from research.report import fingerprint, number
 
 PAGES = ("proposal.html", "proposal.md", "model_card.md", "disclosure.csv", "evidence.json")
 SPACE = "\u00a0"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$]|(?<=www)\.|:(?=//)|^[-+=](?=\s)|(?<=^\d)[.)]|(?<=^\d\d)[.)])")
 _FIGURES = ("margin", "books", "variants", "tornado")
 _MEASURES = {
@@ -40,7 +38,7 @@ def pages_of(request: Request, evidence: Mapping[str, Any], code: Mapping[str, s
     Parameters
     ----------
     evidence : as `proposal.evidence_of` gives it, or as it was read from evidence.json.
-    code : versions, as `records.code_version` gives them.
+    code : versions, as `bundle.made_with` gives them.
     """
     evidence = json.loads(encoded_json(evidence))  # in the order in which it will be read again
     facts = {"request": request, "e": evidence, "code": code, "draws": DRAWS, "fields_note": FIELDS_NOTE}
@@ -96,23 +94,9 @@ def figures_of(evidence: Mapping[str, Any]) -> dict[str, Markup]:
 
 def disclosure_csv(evidence: Mapping[str, Any]) -> str:
     """The supervisors' table; text that a spreadsheet would take for a formula is led by an apostrophe."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
     rows = evidence["disclosure"]
     columns = ["model", "portfolio", *sorted(rows[0].keys() - {"model", "portfolio", "zone"}), "zone"]
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row[column]) for column in columns])
-    return table.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str):
-        line = " ".join(writable(value).split())
-        return f"'{line}" if value.startswith(_FORMULA) or line.startswith(_FORMULA) else line
-    if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    return "" if value is None else value
+    return csv_text([columns, *([row[column] for column in columns] for row in rows)])
 
 
 def looked_up(evidence: Any, path: str) -> Any:
@@ -134,6 +118,8 @@ def told_number(value: float | None, form: str) -> str:
     kind, digits = form[:-1], int(form[-1])
     if value is None:
         return "n/a"
+    if round(abs(value) * {"plain": 1.0, "bp": 1e4, "signedbp": 1e4}.get(kind, 100.0), digits) == 0:
+        value = 0.0  # no sign before nothing
     if kind == "plain":
         return number(value, digits)
     if kind in ("bp", "signedbp"):
@@ -165,7 +151,7 @@ def _markdown(evidence: Mapping[str, Any]) -> Environment:
         return Markup(told_number(looked_up(evidence, path), form).replace(SPACE, " "))
 
     environment.globals["n"] = shown
-    environment.filters |= {"label": drawn.label}
+    environment.filters |= {"label": drawn.label, "shortened": drawn.shortened}
     environment.finalize = as_markdown
     return environment
 

@@ -1,19 +1,21 @@
 """What is proposed, in place of what, on which market, so exactly that anybody can ask it again?"""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from backtest.closeout import LiquidationCost
 from backtest.comparison import Periods
 from backtest.portfolios import Books, default_books
 from data import Coverage, MarketHistory, ParameterError
 from margin_models import MarginModel
+from margin_models.venues.provenance import Provenance
+from research.own_books import OwnBooks, Positions, own_books, refuse_no_positions
 
 if TYPE_CHECKING:
     from research.study import Market
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Kind = Literal["study", "sample", "frozen"]
 KINDS: tuple[Kind, ...] = ("study", "sample", "frozen")
 LONGEST = 4000  # characters of an author's words
+MOST_CRISES = 100
+_DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Request:
     window, refit_every, every : rows a fit sees, decisions between fits, rows between decisions.
     crises : named periods, first and last day; where there is none, the worst days of the replay are taken.
     cost : what closing out costs.
+    book : positions of the author's own, (portfolio, symbol, quantity) each; none where nobody brought any.
 
     Raises
     ------
@@ -60,6 +65,7 @@ class Request:
     cost: LiquidationCost = field(default_factory=LiquidationCost)
     remarks: str = ""
     why: str = ""
+    book: Positions = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -72,6 +78,12 @@ class Request:
         longest = max(len(text) for text in (self.title, self.remarks, self.why))
         if longest > LONGEST:
             raise ParameterError(f"a title, remark or reason has at most {LONGEST} characters, got {longest}")
+        if len(self.crises) > MOST_CRISES or any(len(name) > LONGEST for name in self.crises):
+            raise ParameterError(f"at most {MOST_CRISES} crises can be told, by short names, got {len(self.crises)}")
+        for first, last in self.crises.values():
+            if not (_DAY.fullmatch(first) and _DAY.fullmatch(last) and first <= last):
+                raise ParameterError(f"crises go from a day to a day, 2020-02-20 say, got {first!r:.40}, {last!r:.40}")
+        refuse_no_positions(self.book)
 
     def books(self, history: MarketHistory) -> Books:
         """The books that are asked: those of the market of the default study, or the standard ones."""
@@ -81,9 +93,14 @@ class Request:
                 return market.books(history.underlyings)
         return default_books(history)
 
+    def own(self, history: MarketHistory) -> OwnBooks | None:
+        """The author's own books as this history values them; None where there are none. DataError as `own_books`."""
+        return own_books(self.book, history.valued_in(self.coverage.numeraire)) if self.book else None
+
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON knows it."""
-        return {**asdict(self), "crises": {name: list(period) for name, period in self.crises.items()}}
+        plain = {"crises": {name: list(period) for name, period in self.crises.items()}}
+        return {**asdict(self), **plain, "book": [list(position) for position in self.book]}
 
     @classmethod
     def from_json(cls, told: Any) -> Self:
@@ -96,6 +113,7 @@ class Request:
             whole["coverage"] = Coverage(**told["coverage"])
             whole["cost"] = LiquidationCost(**told["cost"])
             whole["crises"] = {str(name): (str(first), str(last)) for name, (first, last) in told["crises"].items()}
+            whole["book"] = tuple((portfolio, symbol, quantity) for portfolio, symbol, quantity in told["book"])
             _refuse_other_types(whole)
             return cls(**whole)
         except (TypeError, ValueError, AttributeError) as error:
@@ -173,9 +191,64 @@ def _is_plain(value: object) -> bool:
 
 
 def described(model: MarginModel) -> str:
-    """A model with all of its parameters, on one line."""
-    with config_context(print_changed_only=False):
-        return " ".join(repr(model).split())
+    """A model with all of its parameters, on one line: nothing is cut, or two models might be told alike.
+
+    Sources of a venue's facts are left out: they are told apart.
+
+    >>> described(model_of("static, cross:rate=0.05"))
+    'StaticMargin(cross=True, rate=0.05, review=None, tiers=())'
+    """
+    return _in_words(model)
+
+
+def parameters_that_differ(current: MarginModel, candidate: MarginModel) -> list[dict[str, str]]:
+    """Name, value today and value proposed, of models of one kind; empty for models of two kinds.
+
+    >>> parameters_that_differ(model_of("static, cross"), model_of("static, cross:rate=0.05"))
+    [{'name': 'rate', 'current': 'None', 'candidate': '0.05'}]
+    """
+    if type(current) is not type(candidate):
+        return []
+    now, then = _flat(current), _flat(candidate)
+    return [
+        {"name": name, "current": now.get(name, "none"), "candidate": then.get(name, "none")}
+        for name in [*now, *(name for name in then if name not in now)]
+        if now.get(name) != then.get(name)
+    ]
+
+
+def _flat(value: object, path: str = "") -> dict[str, str]:
+    """What a model is made of by its path, down to what has no parts."""
+    told = _parts(value)
+    if not told:
+        return {path: _in_words(value)}
+    flat = {} if not isinstance(value, BaseEstimator) or not path else {path: type(value).__name__}
+    for name, one in told.items():
+        flat |= _flat(one, f"{path}, {name}" if path else str(name))
+    return flat
+
+
+def _parts(value: object) -> dict[str, object]:
+    """Parameters of a model, fields of a dataclass, entries of a mapping; where facts come from is left out."""
+    if isinstance(value, BaseEstimator):
+        told: dict[str, object] = value.get_params(deep=False)
+    elif is_dataclass(value) and not isinstance(value, type):
+        told = {one.name: getattr(value, one.name) for one in fields(value) if one.init}
+    elif isinstance(value, Mapping):
+        told = {str(key): one for key, one in value.items()}
+    else:
+        told = {}
+    return {name: one for name, one in told.items() if not isinstance(one, Provenance)}
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_in_words(one)}" for key, one in _parts(value).items()) + "}"
+    if isinstance(value, BaseEstimator) or (is_dataclass(value) and not isinstance(value, type)):
+        return f"{type(value).__name__}({', '.join(f'{name}={_in_words(one)}' for name, one in _parts(value).items())})"
+    if isinstance(value, (list, tuple)):
+        return "(" + ", ".join(map(_in_words, value)) + ")"
+    return repr(value)
 
 
 def says_of_itself(model: MarginModel) -> str:

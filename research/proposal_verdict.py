@@ -6,6 +6,7 @@ from typing import Any
 CAPITAL = 0.02  # of today's mean margin
 COVERAGE = 0.001  # of losses
 BOOK_COVERAGE = 0.01  # of the losses of one book
+ROUNDING = 1e-12  # nothing, for numbers whose last digits differ from processor to processor
 BOOK = 0.10  # of a book's mean margin, beyond the change that all have
 
 NOT_WORTH = "not worth a vote"
@@ -22,12 +23,12 @@ def verdict(effect: Mapping[str, Any], affected: Mapping[str, Any], level: float
     capital = _change(effect["margin_change"], CAPITAL)
     safety = _change(effect["coverage_change"], COVERAGE)
     shortfall = _change(effect["shortfall_change"], 0.0)
-    bared = affected["drop"] > BOOK_COVERAGE
-    unequal = affected["apart"] > BOOK or bared
+    bared = affected["drop"] > BOOK_COVERAGE + ROUNDING
+    unequal = affected["apart"] > BOOK + ROUNDING or bared
     reasons = [_capital_in_words(capital), _safety_in_words(safety, shortfall), _books_in_words(unequal)]
     if bared:
         reasons.append("At least one book would be covered far less often than today.")
-    below = effect["candidate"]["coverage"] < min(level, effect["current"]["coverage"])
+    below = effect["candidate"]["coverage"] < min(level, effect["current"]["coverage"]) - ROUNDING
     if below:
         reasons.append("The candidate covers less than was asked for, and less than the current model.")
     elif safety == "down":
@@ -38,11 +39,11 @@ def verdict(effect: Mapping[str, Any], affected: Mapping[str, Any], level: float
 def _change(told: Mapping[str, float], small: float) -> str:
     """ "small", "up", "down" or "not told": where the interval lies."""
     low, high = told["low"], told["high"]
-    if low >= -small and high <= small:
+    if low >= -small - ROUNDING and high <= small + ROUNDING:
         return "small"
-    if low > 0:
+    if low > ROUNDING:
         return "up"
-    return "down" if high < 0 else "not told"
+    return "down" if high < -ROUNDING else "not told"
 
 
 def _word(capital: str, safety: str, shortfall: str, unequal: bool, below: bool) -> str:

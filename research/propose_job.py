@@ -1,6 +1,7 @@
 """What happens when somebody types `marginlab propose`, or `verify`?"""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from data import MarketHistory, ParameterError
 from data.snapshot import content_hash
 from research.bundle import MANIFEST, write_bundle
 from research.main_job import Say, one_market
+from research.own_books import read_positions
 from research.proposal import evidence_of
 from research.proposal_request import Kind, Request
 from research.study import Market
@@ -29,6 +31,7 @@ def propose_job(
     horizon: str | None,
     window: int | None,
     why: str,
+    book: Path | None,
     jobs: int,
     say: Say,
 ) -> None:
@@ -36,6 +39,11 @@ def propose_job(
     plan = one_market(name, prices, (), level=level, horizon=horizon, window=window).markets[0]
     history = plan.load()
     request = request_of(plan, history, current, candidate, brought=prices is not None, why=why)
+    if book is not None:
+        positions, remarks = read_positions(book, history)
+        request = replace(request, book=positions)
+        for remark in remarks:
+            say(f"{book.name}: {remark}")
     say(f"marginlab: {candidate} in place of {current} on {request.title}, {jobs} process(es)")
     identity = write_bundle(request, history, out, jobs=jobs)
     print(f"{out / 'proposal.html'}\n{MANIFEST} sha256 {identity}", flush=True)
@@ -52,7 +60,7 @@ def request_of(
         candidate,
         kind,
         "" if brought else plan.name,
-        history.titled(plan.title),
+        history.titled(_what_was_brought(history) if brought else plan.title),
         content_hash(history),
         plan.coverage,
         plan.window,
@@ -62,6 +70,14 @@ def request_of(
         remarks=plan.remarks,
         why=why,
     )
+
+
+def _what_was_brought(history: MarketHistory) -> str:
+    """Underlyings and days: what a file was called is nobody's business."""
+    names = history.underlyings
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    days = f"{str(history.time[0])[:10]} to {str(history.time[-1])[:10]}"
+    return f"{', '.join(names[:4])}{more}, {days}, prices brought by the author"
 
 
 def _is_of_study(plan: Market) -> bool:

@@ -10,6 +10,7 @@ import pandas as pd
 from backtest.replay import Replay
 from data import Floats
 from research import figures
+from research.csv_cells import frame_csv
 from research.records import Artifact
 from research.study import Judged, StudyResult
 from research.tables import as_json, headline
@@ -35,7 +36,7 @@ def record(result: StudyResult, tracker: Tracker, report: Path, command: str) ->
             for name, draw in (("frontier", figures.frontier_svg), ("ranking", figures.ranking_svg))
         }
         tables = {
-            f"tables/{judged.market.name}.csv": judged.comparison.to_frame().to_csv().encode()
+            f"tables/{judged.market.name}.csv": frame_csv(judged.comparison.to_frame()).encode()
             for judged in result.markets
         }
         losses = {
@@ -70,10 +71,9 @@ def _record_market(parent: Comparison, judged: Judged, result: StudyResult) -> N
         artifacts = {
             "margin.svg": figures.margin_svg(run, book).encode(),
             "replay.parquet": margins_file(run),
-            "score.csv": headline(comparison)
-            .loc[[name if name not in comparison.unranked else f"({name})"]]
-            .to_csv()
-            .encode(),
+            "score.csv": frame_csv(
+                headline(comparison).loc[[name if name not in comparison.unranked else f"({name})"]]
+            ).encode(),
         }
         parent.child(
             f"{market.name}: {name}",

@@ -7,6 +7,7 @@ gives one comparison a market.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from backtest.closeout import LiquidationCost
 from backtest.comparison import Comparison, Periods, named
@@ -126,18 +127,40 @@ def _lose(task: _Task) -> Outcome:
     return outcomes(task.history, task.books, plan.coverage, window=plan.window, every=plan.every, cost=task.cost)
 
 
-def _charge(task: _Task) -> tuple[Replay, Judgement]:
-    plan = task.market
-    run = replay(
-        task.model,
-        task.history,
-        task.books,
+class Plan(Protocol):
+    """How a market is replayed: a `Market` is one, a proposal's request too."""
+
+    @property
+    def coverage(self) -> Coverage:
+        """What margin must survive."""
+
+    @property
+    def window(self) -> int:
+        """Rows a fit sees."""
+
+    @property
+    def refit_every(self) -> int:
+        """Decisions between fits."""
+
+
+def walked(
+    plan: Plan, model: MarginModel, history: MarketHistory, books: Books, outcome: Outcome | None, name: str
+) -> Replay:
+    """One model replayed as planned, over what happened; raises what `replay` raises."""
+    return replay(
+        model,
+        history,
+        books,
         plan.coverage,
         window=plan.window,
         refit_every=plan.refit_every,
-        outcome=task.outcome,
-        name=task.name,
+        outcome=outcome,
+        name=name,
     )
+
+
+def _charge(task: _Task) -> tuple[Replay, Judgement]:
+    run = walked(task.market, task.model, task.history, task.books, task.outcome, task.name)
     return run, judge(run)
 
 

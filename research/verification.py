@@ -1,9 +1,8 @@
 """Is this the evidence that was given, and does it follow from the data?"""
 
 import json
-import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,15 @@ from data import MarginlabError, MarketHistory, ParameterError, SnapshotError
 from data.sealed import read_whole, unsealed
 from data.snapshot import content_hash, load
 from data.storage import sha256_of, store_folder
-from research.bundle import BROUGHT, DATA, FORMAT, MANIFEST
+from research.bundle import BROUGHT, DATA, FORMAT, MANIFEST, made_with
+from research.differences import differences, is_number, leaves
 from research.proposal import Evidence, evidence_of
 from research.proposal_pages import PAGES, encoded_json, figure_numbers, pages_of
 from research.proposal_request import Request, study_market
-from research.records import code_version
 
 MOST_READ = 200_000_000  # bytes of any one file
-CLOSE = 1e-9  # how far a number may be off, relatively, where it was computed by other versions
+MOST_TOLD, DEEPEST = 20_000_000, 40  # bytes of what is parsed as JSON, and lists or objects inside one another
+MOST_UNPACKED = 1_000_000_000  # bytes that carried data may come to
 Recompute = Callable[[Request, MarketHistory], Evidence]
 _SHOWN = 20  # numbers that differ, named one by one
 
@@ -47,7 +47,7 @@ def verify_bundle(
 ) -> Verification:
     """Check every file of a bundle, recompute every number from the data, and make every page again.
 
-    Numbers must be the same to the last bit where the same versions made them, and within `CLOSE` otherwise.
+    Numbers must be the same to the last bit where the same versions made them, else within `differences.CLOSE`.
 
     Parameters
     ----------
@@ -72,18 +72,20 @@ def verify_bundle(
         problems += _other_claims(request)
         problems += _wrong_pages(folder, manifest, request, told)
         fresh = recompute(request, _history(folder, manifest, request, store))
-        numbers = sum(1 for _, value in leaves(fresh) if _is_number(value))
+        numbers = sum(1 for _, value in leaves(fresh) if is_number(value))
         found = [] if told is None else list(differences(told, fresh, exact=not notes))
         problems += found[:_SHOWN] + ([f"and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else [])
-    except MarginlabError as error:
-        problems.append(f"it cannot be recomputed: {type(error).__name__}: {error}")
+    except (MarginlabError, ArithmeticError, MemoryError, ValueError) as error:  # a forger may ask for anything
+        problems.append(f"it cannot be recomputed: {type(error).__name__}: {error!s:.400}")
     return Verification(tuple(dict.fromkeys(problems)), tuple(notes), numbers, identity)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
-    if folder.is_symlink() or path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_READ:
+    if folder.is_symlink() or path.is_symlink() or not path.is_file():
         raise ParameterError(f"a bundle is a folder with a {MANIFEST}, got {folder}")
+    if path.stat().st_size > MOST_TOLD:
+        raise SnapshotError(f"{path} must have at most {MOST_TOLD:,} bytes, got {path.stat().st_size:,}")
     manifest = unsealed(path)
     names = {"format", "request", "data", "code", "files", "figures"}
     if set(manifest) != names or manifest["format"] != FORMAT:
@@ -134,7 +136,7 @@ def _leads_away(folder: Path, path: Path) -> bool:
 
 def _other_versions(code: Mapping[str, Any]) -> list[str]:
     """What was made by other versions than those at hand."""
-    here = code_version()
+    here = made_with()
     names = sorted(set(code) | set(here))
     return [
         f"{name}: made with {code.get(name, 'none')}, checked with {here.get(name, 'none')}"
@@ -163,16 +165,36 @@ def _other_claims(request: Request) -> list[str]:
 
 def _read_evidence(path: Path, problems: list[str]) -> Evidence | None:
     """Evidence as it was written; None, and a problem more, for JSON that is broken or says a thing twice."""
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > MOST_READ:
+    if path.is_symlink() or not path.is_file():
         return None  # which is told with the other files
+    if path.stat().st_size > MOST_TOLD:
+        problems.append(f"{path.name} must have at most {MOST_TOLD:,} bytes, got {path.stat().st_size:,}: not read")
+        return None
     try:
         told = json.loads(path.read_bytes(), object_pairs_hook=_once, parse_constant=_no_number)
         if not isinstance(told, dict):
             raise ParameterError(f"{path.name} must hold one object")
+        if _deeper(told, DEEPEST):
+            raise ParameterError(f"lists and objects lie more than {DEEPEST} deep in {path.name}")
     except (ValueError, RecursionError) as error:
         problems.append(f"{path.name} cannot be read: {error}")
         return None
     return told
+
+
+def _deeper(told: Any, levels: int) -> bool:
+    """Whether anything lies inside more than so many lists and objects; one level at a time, so that none is too deep.
+
+    >>> _deeper([[1]], 2), _deeper([[1]], 1)
+    (False, True)
+    """
+    layer = [told]
+    for _ in range(levels + 1):
+        layer = [one for one in layer if isinstance(one, (dict, list))]
+        if not layer:
+            return False
+        layer = [inner for one in layer for inner in (one.values() if isinstance(one, dict) else one)]
+    return True
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -235,6 +257,7 @@ def _history(folder: Path, manifest: Mapping[str, Any], request: Request, store:
         place = (
             carried if (carried / f"{request.data_hash}.json").is_file() else (store or store_folder()) / "snapshots"
         )
+        _refuse_bomb(place / f"{request.data_hash}.parquet")
         history = replace(load(request.data_hash, place), source=BROUGHT)
     if content_hash(history) != request.data_hash:
         raise SnapshotError(
@@ -243,39 +266,16 @@ def _history(folder: Path, manifest: Mapping[str, Any], request: Request, store:
     return history
 
 
-def leaves(told: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything that is no list and no object, by its dotted path.
+def _refuse_bomb(path: Path) -> None:
+    """SnapshotError where a small file says that it comes to too much; what is no Parquet file is told by `load`."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
 
-    >>> list(leaves({"a": [1, {"b": "x"}]}))
-    [('a.0', 1), ('a.1.b', 'x')]
-    """
-    inner = told.items() if isinstance(told, dict) else enumerate(told) if isinstance(told, list) else None
-    if inner is None:
-        yield path, told
+    try:
+        told = read_metadata(path)
+    except (ArrowException, OSError, ValueError):
         return
-    for key, value in inner:
-        yield from leaves(value, f"{path}.{key}" if path else str(key))
-
-
-def differences(told: Any, fresh: Any, *, exact: bool) -> Iterator[str]:
-    """What a bundle says otherwise than what was recomputed, in sentences."""
-    said, found = dict(leaves(told)), dict(leaves(fresh))
-    for path in sorted(found.keys() | said.keys()):
-        if path not in said:
-            yield f"{path}: recomputed {found[path]!r}, the bundle says nothing"
-        elif path not in found:
-            yield f"{path}: the bundle says {said[path]!r:.120}, nothing of that is recomputed"
-        elif not _same(said[path], found[path], exact):
-            yield f"{path}: the bundle says {said[path]!r:.120}, recomputed {found[path]!r:.120}"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _same(said: Any, found: Any, exact: bool) -> bool:
-    if type(said) is not type(found):
-        return False
-    if exact or not isinstance(found, float):
-        return bool(said == found)
-    return math.isclose(said, found, rel_tol=CLOSE, abs_tol=1e-12)
+    size = max(sum(told.row_group(n).total_byte_size for n in range(told.num_row_groups)), 0)
+    unpacked = max(size, 8 * told.num_rows * told.num_columns)
+    if unpacked > MOST_UNPACKED:
+        raise SnapshotError(f"{path.name} must come to at most {MOST_UNPACKED:,} bytes, says {unpacked:,}: not read")

@@ -30,9 +30,12 @@ LONG = "a very long name of a book <b>that</b> has_no_end_" + "x" * 90
 
 @cache
 def page() -> str:
-    evidence = json.loads(json.dumps(recomputed(request(), history())))
+    own = (("desk <b>A</b>", "SYN1-PERP", 2.0), ("desk <b>A</b>", "SYN2", -1.0), ("=hedge", "SYN1-INV", 50.0))
+    evidence = json.loads(json.dumps(recomputed(request(book=own), history())))
     evidence["affected"]["books"][0]["name"] = LONG
-    asked = request(title="Synthetic <script>alert(1)</script>", why="Because of " + "y" * 300)
+    evidence["models"]["candidate"]["parameters"] *= 4  # so many that they are folded away
+    evidence["unsaid"] = ["What nobody knows."]
+    asked = request(title="Synthetic <script>alert(1)</script>", why="Because of " + "y" * 300, book=own)
     return pages_of(asked, evidence, {"version": "1", "python": "3"})["proposal.html"].decode()
 
 

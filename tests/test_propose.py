@@ -287,10 +287,11 @@ def test_an_option_book_is_revalued_along_the_way() -> None:
     assert one["candidate"]["distance"] is not None
     state = market.now
     book = books.at(state)
-    told = {told["underlying"]: told["move"] for told in one["candidate"]["moves"]}
-    move = np.array([[told.get(name, 0.0) for name in market.underlyings]])
+    assert found["volatility"]
+    told = {(told["factor"], told["underlying"]): told["move"] for told in one["candidate"]["moves"]}
+    price, vol = (np.array([[told.get((k, u), 0.0) for u in market.underlyings]]) for k in ("price", "volatility"))
     for times, beyond in ((1.02, True), (0.9, False)):
-        scenarios = Scenarios(times * move, np.zeros_like(move), ("move",))
+        scenarios = Scenarios(times * price, times * vol, ("move",))
         p = book.portfolios.index(one["name"])
         lost = -float(book_pnl(book, state, scenarios)[p, 0]) / float(book.gross(state)[p])
         assert (lost > one["candidate"]["margin"]) == beyond
@@ -423,7 +424,7 @@ def test_text_in_markdown_keeps_no_power(text: str) -> None:
     [
         (0.0123, "percent2", "1.23\u00a0%"),
         (0.0123, "signed1", "+1.2\u00a0%"),
-        (-0.0000001, "signed1", "-0.0\u00a0%"),
+        (-0.0000001, "signed1", "0.0\u00a0%"),
         (0.00021, "signedbp2", "+2.10\u00a0bp"),
         (0.001, "points2", "+0.10\u00a0points"),
         (1234.5, "plain0", "1,234"),
