@@ -27,6 +27,8 @@ State = Annotated[
 ]
 Track = Annotated[bool, typer.Option(help="Tell MLflow; what it cannot be told now it is told by the next night.")]
 Uri = Annotated[str | None, typer.Option("--tracking-uri", help="MLflow's store; the usual one if not given.")]
+KEEP = 400  # nights: a year of sessions and the quarter after it
+Keep = Annotated[int, typer.Option(help="Newest nights whose reports, models and publications are kept.")]
 MarketOption = Annotated[str | None, typer.Option("--market", help="Which market; the only one if not given.")]
 
 
@@ -39,6 +41,7 @@ def nightly(
     force: Annotated[bool, typer.Option("--force", help="Do a night again that is done, or an earlier one.")] = False,
     jobs: Jobs = 1,
     textfile: Annotated[Path | None, typer.Option(help="Where the Prometheus textfile goes.")] = None,
+    keep: Keep = KEEP,
     track: Track = True,
     tracking_uri: Uri = None,
     as_json: AsJson = False,
@@ -52,23 +55,33 @@ def nightly(
 
         with sigterm_raises():
             folder = state_folder(state, read_plan(study).study.name)
+            _refuse_keep(keep)
             request = NightRequest(as_of, study, folder, dry_run, resume, force, cores(jobs), textfile)
-            return run_night(request, None if dry_run else _recorder(track, tracking_uri, say), say)
+            result = run_night(request, None if dry_run else _recorder(track, tracking_uri, say), say)
+            if not dry_run:
+                _pruned(folder, keep, say)
+            return result
 
     _answer(work, as_json)
 
 
-def status(state: State = None, as_json: AsJson = False) -> None:
+def status(
+    state: State = None,
+    nights: Annotated[int, typer.Option(min=1, help="How many of the newest nights are shown.")] = 10,
+    as_json: AsJson = False,
+) -> None:
     """What is in force, what is watched, what is stale, and what the newest nights came to."""
 
     def work(_: "Log") -> dict[str, Any]:
         from dataclasses import asdict
 
-        from research.night_report import status_of, status_text
+        from research.night_report import status_of
         from research.night_state import read_state, state_folder
+        from research.night_status import status_text
 
-        found = read_state(state_folder(state))
-        return {**status_of(found), "state": asdict(found), "text": status_text(found)}
+        folder = state_folder(state)
+        found = read_state(folder)
+        return {**status_of(found), "state": asdict(found), "text": status_text(found, folder, nights)}
 
     _answer(work, as_json)
 
@@ -146,9 +159,83 @@ def rollback(
     _answer(work, as_json)
 
 
+def prune(state: State = None, keep: Keep = KEEP, as_json: AsJson = False) -> None:
+    """Remove what only nights before the newest --keep named; every night does this by itself."""
+
+    def work(say: "Log") -> dict[str, Any]:
+        from research.night_prune import prune as remove
+        from research.night_state import state_folder
+
+        gone = vars(remove(state_folder(state), say, keep))
+        return {**gone, "text": ", ".join(f"{count} {what}" for what, count in gone.items()) + " removed"}
+
+    _answer(work, as_json)
+
+
+def rehearse(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Prices of your own, as after compare; twenty US stocks if none.")
+    ] = None,
+    nights: Annotated[int, typer.Option(help="How many, the newest that the prices have.")] = 30,
+    study: Annotated[
+        Path | None, typer.Option("--study", help="Python file that defines study(), in place of prices.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="A folder without nights; a new one in the store if not given.")
+    ] = None,
+    plant: Annotated[
+        bool, typer.Option(help="Poison the data of one night, and keep a fit of another from converging.")
+    ] = True,
+    jobs: Jobs = 0,
+    track: Track = True,
+    tracking_uri: Uri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run nights one after the other on the past, two bad ones planted, and tell what became of each."""
+
+    def work(say: "Log") -> dict[str, Any]:
+        from research.engines import sigterm_raises
+        from research.night_report import Log
+        from research.rehearsal import new_folder, rehearsed, study_file
+        from research.rehearsal_story import line, table, told
+
+        folder = (state or new_folder()).expanduser().resolve()
+        path = study_file(folder, files or [], study)
+        recorder = _recorder(track, tracking_uri, say)
+        with sigterm_raises():
+            asked: dict[str, Any] = {"plant": plant, "jobs": cores(jobs), "recorder": recorder}
+            done = rehearsed(path, folder, nights, **asked, say=Log(quiet=True), told=lambda one: _say(line(one)))
+        return {**told(done), "text": table(done)}
+
+    _answer(work, as_json)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _refuse_keep(keep: int) -> None:
+    """Before the night, not after it."""
+    from data import ParameterError
+
+    if keep < 1:
+        raise ParameterError(f"--keep must be at least 1 night, got {keep}")
+
+
+def _pruned(folder: Path, keep: int, say: "Log") -> None:
+    """Prune after a night; the night is done, and stands whatever becomes of this."""
+    from data.errors import MarginlabError
+    from research.night_prune import prune as remove
+
+    try:
+        remove(folder, say, keep)
+    except (MarginlabError, OSError) as error:
+        say("not_pruned", level="warning", reason=str(error))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    for command in (nightly, status, healthcheck, recover, promote, rollback):
+    for command in (nightly, status, healthcheck, recover, promote, rollback, prune, rehearse):
         app.command()(command)
 
 

@@ -306,8 +306,11 @@ def data_quality(case: Case, limits: Limits) -> GateResult:
     return GateResult("data_quality", "passed", f"nothing doubtful in the newest {limits.recent} rows", evidence)
 
 
-RECALIBRATION: tuple[Gate, ...] = (convergence, data_quality, parameter_jump, overnight_fall)
+# In the order in which a reader asks: what comes first is often the cause of what comes after.
+RECALIBRATION: tuple[Gate, ...] = (data_quality, convergence, parameter_jump, overnight_fall)
 PROMOTION: tuple[Gate, ...] = (
+    data_quality,
+    convergence,
     coverage,
     lasting_coverage,
     paired_shortfall,
@@ -316,12 +319,13 @@ PROMOTION: tuple[Gate, ...] = (
     parameter_jump,
     overnight_fall,
     step,
-    convergence,
-    data_quality,
 )
-FIRST: tuple[Gate, ...] = (coverage, convergence, data_quality)
+FIRST: tuple[Gate, ...] = (data_quality, convergence, coverage)
 # What speaks against the model itself; the other gates speak of one night.
 MERIT = ("coverage", "lasting_coverage", "paired_shortfall", "efficiency", "procyclicality")
+
+# What compares with yesterday alone: a person who knows why the market moved may take what these refuse.
+OVERNIGHT = ("parameter_jump", "overnight_fall")
 
 
 def through(gates: Sequence[Gate], case: Case, limits: Limits) -> list[GateResult]:

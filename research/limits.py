@@ -21,9 +21,13 @@ class Limits:
     least_gain : share of the margin at equal coverage that a change must save.
     procyclicality : peak to trough and the largest five-day call, of the median book each, as multiples of those of the
         champion; `swing` and `call` are what is allowed whatever the champion does: peak to trough, and a five-day call
-        in multiples of the model's mean margin. Our choice: a static rate has neither.
-    jump : factor by which a scan range may rise overnight; above its square root it is left to a person.
+        in multiples of the model's mean margin. A static rate has neither. EWMA(0.94), on which most else is measured,
+        has 9 to 16 (median 12) and 0.9 to 2.2 (median 1.1) on five markets of 14 to 33 years; both grow with the years.
+    jump : factor by which a scan range may rise overnight; above its square root it is left to a person. Under
+        EWMA(0.94) one of twenty stocks does in 2.4 % of nights, and triples in 0.2 %.
     fall : share by which a scan range, or the mean margin of the books, may fall overnight; above half of it, a person.
+        Under EWMA(0.94) none falls by 3 %; under GARCH one of twenty stocks falls by 15 % in every fifth night: it
+        wants `RateLimit` around it, or a person in the morning.
     recent : newest rows in which a doubtful price stops a promotion.
     late : rows by which the newest may lag behind the as-of before the data counts as stale.
     volatility : a fit is plausible where its scale is within 1/x and x of that of the EWMA.
@@ -37,7 +41,7 @@ class Limits:
     books: float = 0.05
     least_gain: float = 0.02
     procyclicality: float = 1.25
-    swing: float = 8.0
+    swing: float = 12.0
     call: float = 2.0
     jump: float = 3.0
     fall: float = 0.30

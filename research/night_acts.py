@@ -9,6 +9,7 @@ from data import ParameterError
 from data.sealed import encoded
 from data.storage import sha256_of
 from research.limits import Limits
+from research.model_files import verified
 from research.night_commit import put_in_force, result_of, settle
 from research.night_decisions import Story, promoted, rolled_back
 from research.night_journal import Recorder
@@ -34,11 +35,17 @@ def act(
     recorder: Recorder | None,
     say: Log,
 ) -> dict[str, Any]:
-    """An act of a person on one market (the only one where None): decided, published and recorded like a night."""
+    """An act of a person on one market (the only one where None): decided, published and recorded like a night.
+
+    SnapshotError where the files of what would come into force are damaged; what is in force stays.
+    """
     with alone(folder, say):
         state = settle(folder, read_state(folder), recorder, say)
         name = _market(state, market)
         after, sentence = change(state.markets[name])
+        if after.champion is not None:  # what was kept for a while may be damaged since
+            for model in (after.champion.model, after.champion.configuration):
+                verified(folder / "models" / model, model)
         night = str(state.nights[-1]["as_of"])
         told = replace(state, markets={**state.markets, name: after})
         key = sha256_of(

@@ -7,6 +7,7 @@ entry for MLflow. Then the state, in one rename. Then what can always be made ag
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +74,13 @@ def published(folder: Path, state: NightState, night: str) -> NightState:
     if fresh is None or not (news or not same_content(fresh, before)):
         return state
     (folder / "published").mkdir(parents=True, exist_ok=True)
-    made = replace(state, published={"version": fresh.version, "hash": fresh.hash, "as_of": night})
+    change = diff(before, fresh).encode()
+    facts = {"version": fresh.version, "hash": fresh.hash, "as_of": night, "diff": sha256_of(change)}
+    made = replace(state, published=facts)
     place = published_file(folder, made)
     assert place is not None
     write_whole(place, fresh.payload())
-    write_whole(place.with_suffix(".diff.txt"), diff(before, fresh).encode())
+    write_whole(place.with_suffix(".diff.txt"), change)
     return made
 
 
@@ -110,8 +113,21 @@ def _entry(folder: Path, state: NightState, result: Mapping[str, Any], every: Ma
         files |= {"margin_parameters.diff.txt": f"published/{place.with_suffix('.diff.txt').name}"}
     parameters = {"as_of": result["as_of"], "key": result["key"], "code": told_version(), "study": state.study}
     parameters |= {f"{name}.data": facts["data"] for name, facts in every.items()}
-    name = f"{state.study} {result['as_of']}"
+    # What is seen first in a list of runs: which night, and what it came to; a page of the run opens on its reasons.
+    verdicts = ", ".join(dict.fromkeys(str(one["verdict"]) for one in result["markets"].values()))
+    name = f"{result['as_of']} {verdicts}, {state.study}"
+    metrics |= {"exit": float(result["exit"]), "version": float(state.published.get("version", 0))}
+    tags["mlflow.note.content"] = _note(state, result)
     return Entry(EXPERIMENT, name, parameters, metrics, tags, files, *aliases_of(state))
+
+
+def _note(state: NightState, result: Mapping[str, Any]) -> str:
+    """A night's description: exit code, publication, and by market what became of it and why."""
+    lines = [f"{result['as_of']} ended with {result['exit']}; parameters: version {state.published.get('version', 0)}."]
+    for market, told in result["markets"].items():
+        lines.append(f"\n**{escape(market)}**: {told['verdict']}\n")
+        lines += [f"- {escape(sentence)}" for sentence in told["sentences"]]
+    return "\n".join(lines)
 
 
 def aliases_of(state: NightState) -> tuple[tuple[tuple[str, str], ...], dict[str, dict[str, str]]]:

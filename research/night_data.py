@@ -14,9 +14,13 @@ from data.errors import SourceError
 from data.quality import SPIKE, STALE, check
 from data.snapshot import content_hash
 from research.limits import Limits
+from research.restated import remembered, restated
 from research.study import Market
 
 _DAY = np.timedelta64(1, "D")
+AROUND, LEAST = 250, 60  # rows that tell how much an asset moves, and the fewest that can
+ALONE = 8.0  # a newest return of so many robust standard deviations is looked at, unless it has company
+COMPANY = 0.25  # and that is another asset, which moved the same way by that share as many of its own
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ class NightData:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Hash, first instant and length: what a later night compares with."""
-        return {"data": self.hash, "first": str(self.history.time[0]), "rows": len(self.history)}
+        """Hash, first instant and length, and what is remembered of the months: what a later night compares with."""
+        cut = self.history
+        return {"data": self.hash, "first": str(cut.time[0]), "rows": len(cut), **remembered(cut)}
 
 
 def as_of(text: str, now: datetime | None = None) -> AsOf:
@@ -84,8 +89,8 @@ def night_data(market: Market, night: AsOf, limits: Limits, last: Mapping[str, A
     _refuse_late(market.name, cut, night, limits)
     _refuse_missing(market.name, cut, market.window)
     doubts, remarks = _doubts(cut, limits)
-    restated = _restated(cut, last)
-    return NightData(market, cut, content_hash(cut), doubts, (*remarks, *restated))
+    looks = (*remarks, *_without_company(cut), *_restated(cut, last))
+    return NightData(market, cut, content_hash(cut), doubts, looks)
 
 
 def _loaded(market: Market) -> MarketHistory:
@@ -136,13 +141,50 @@ def _doubts(cut: MarketHistory, limits: Limits) -> tuple[tuple[str, ...], tuple[
     return tuple(doubts), tuple(remarks)
 
 
+def _without_company(cut: MarketHistory) -> tuple[str, ...]:
+    """Newest returns that are wild for their asset, and that no other asset shares: a wrong price looks like that.
+
+    In a crash assets fall together (12 March 2020), and a market of one asset has nobody to ask: neither is remarked.
+    The scale is 1.4826 times the median absolute return of the rows before, for which a few outliers are nothing.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move = np.diff(np.log(cut.spot[-AROUND - 1 :]), axis=0)
+    known = np.isfinite(move)
+    asked = np.flatnonzero(known[-1:].all(axis=0) & (known[:-1].sum(axis=0) >= LEAST))
+    if len(asked) < 2:
+        return ()
+    scale = 1.4826 * np.nanmedian(np.abs(np.where(known, move, np.nan)[:-1, asked]), axis=0)
+    wild = np.divide(move[-1, asked], scale, out=np.zeros(len(asked)), where=scale > 0)
+    told = []
+    for a in np.flatnonzero(np.abs(wild) > ALONE):
+        company = np.delete(wild * np.sign(wild[a]), a).max()
+        if company < COMPANY * abs(wild[a]):
+            ratio = float(np.exp(move[-1, asked[a]]))
+            told.append(
+                f"{cut.underlyings[asked[a]]}: the newest price is {ratio:.3g} times the one before, "
+                f"{abs(wild[a]):.0f} of its robust standard deviations, and no other asset moved like that"
+            )
+    return tuple(told)
+
+
 def _restated(cut: MarketHistory, last: Mapping[str, Any]) -> tuple[str, ...]:
-    """Whether what was known last night is no longer what it was; "" where that cannot be compared."""
-    if not last or str(cut.time[0]) != last["first"] or len(cut) < int(last["rows"]):
+    """Whether what was known last night is no longer what it was.
+
+    All of it is compared where the history begins where it did; else its months are: a panel may begin later every
+    night, but its stamps may not shift. Nothing can be said of a night before the newest.
+    """
+    if not last:
         return ()
-    if content_hash(cut.rows(0, int(last["rows"]))) == last["data"]:
+    if str(cut.time[0]) == last["first"] and len(cut) >= int(last["rows"]):
+        if content_hash(cut.rows(0, int(last["rows"]))) == last["data"]:
+            return ()
+        return (f"the past was restated: the {last['rows']} rows of the night before have another content hash",)
+    until = np.datetime64(last.get("until", "NaT"), "ns")
+    if np.isnat(until) or until > cut.time[-1]:
         return ()
-    return (f"the past was restated: the {last['rows']} rows of the night before have another content hash",)
+    if cut.time[int(np.searchsorted(cut.time, until))] != until:
+        return (f"the newest row of the night before, {str(until)[:16]}, is no row tonight: stamps were shifted",)
+    return restated(cut, last)
 
 
 def file_digest(path: Path) -> str:

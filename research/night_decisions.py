@@ -8,10 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data import ParameterError
-from research.gates import MERIT
+from research.gates import MERIT, OVERNIGHT
 from research.limits import Limits
 from research.night_state import MarketState, Version
 from research.nightly import new_candidates
+
+REMEMBERED = (
+    "data",
+    "first",
+    "rows",
+    "until",
+    "months",
+)  # of a night's data, to see whether its past is restated later
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,14 @@ class Story:
 def decided(state: MarketState, facts: Mapping[str, Any], limits: Limits, as_of: str) -> tuple[MarketState, Story]:
     """The market after tonight.
 
-    First the model in force: tonight's recalibration takes its place where every gate passes, waits where one is
-    borderline, and else what was published stays and is stale. Then the challenger: one that lacks merit is dropped,
+    First the model in force: tonight's recalibration takes its place where every gate passes, waits for a person where
+    one is borderline, or none refuses but those that compare with yesterday, and else what was published stays and is
+    stale. Then the challenger: one that lacks merit is dropped,
     one that came through a night has it counted, and one that has its nights is promoted, or waits for a person.
     """
-    seen = replace(state, last={name: facts[name] for name in ("data", "first", "rows")})
-    seen = replace(seen, candidates=(*seen.candidates, *_new(seen, facts)))
+    seen = replace(state, candidates=(*state.candidates, *_new(state, facts)))
+    if not facts["doubts"]:  # what was refused is not what a later night is held to
+        seen = replace(seen, last={name: facts[name] for name in REMEMBERED if name in facts})
     after, verdict, told = _recalibrated(seen, facts["champion"], as_of)
     refused = verdict in ("waiting", "refused")
     if state.champion is not None:
@@ -52,7 +62,8 @@ def promoted(state: MarketState, limits: Limits, *, approve: bool) -> tuple[Mark
     """
     if state.waiting is not None:
         if not approve:
-            raise ParameterError(f"{state.waiting.name} of {state.waiting.as_of} is borderline: say --approve")
+            one = state.waiting
+            raise ParameterError(f"{one.name} of {one.as_of} was {one.verdict} at its gates: say --approve")
         kept = replace(state, champion=state.waiting, waiting=None, stale="", since="")
         return kept, f"{state.waiting.name} of {state.waiting.as_of} is in force, approved by a person"
     challenger = state.challenger
@@ -96,7 +107,11 @@ def _recalibrated(state: MarketState, told: Mapping[str, Any], as_of: str) -> tu
         told_so = f"{version.name} waits for promote --approve: {why}"
         return _stale(replace(state, waiting=version), told_so, as_of), "waiting", (told_so,)
     told_so = f"{told['name']} is refused: {why}"
-    return _stale(replace(state, waiting=None), told_so, as_of), "refused", (told_so,)
+    # Else nothing could ever be published again: what is in force stays, and tomorrow is further away from it.
+    kept = version if version is not None and _overnight_alone(told) else None
+    if kept is not None:
+        told_so += "; if the market moved, and not the data, promote --approve takes it"
+    return _stale(replace(state, waiting=kept), told_so, as_of), "refused", (told_so,)
 
 
 def _stale(state: MarketState, why: str, as_of: str) -> MarketState:
@@ -146,6 +161,11 @@ def _in_force(state: MarketState, version: Version) -> MarketState:
     """A challenger takes the champion's place, which is kept as `previous`."""
     after = replace(state, champion=version, previous=state.champion, challenger=None, waiting=None, shadow=())
     return replace(after, stale="", since="")
+
+
+def _overnight_alone(told: Mapping[str, Any]) -> bool:
+    """Whether nothing but a comparison with yesterday refuses."""
+    return all(gate["gate"] in OVERNIGHT for gate in told["gates"] if gate["verdict"] == "refused")
 
 
 def _why(told: Mapping[str, Any]) -> str:

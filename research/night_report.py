@@ -18,9 +18,10 @@ import numpy as np
 from data import MarginlabError
 from data.errors import SnapshotError
 from data.sealed import encoded
-from data.storage import is_running, write_whole
+from data.storage import is_running, sha256_of, write_whole
 from research.model_files import read_model
 from research.night_state import NightState, read_state
+from research.parameter_diff import diff
 from research.parameters import MarginParameters, MarketParameters, parse_parameters, read_parameters
 
 PARAMETERS, STATUS, DIFF = "margin_parameters.json", "margin_parameters.status.json", "margin_parameters.diff.txt"
@@ -60,7 +61,7 @@ def alone(folder: Path, say: Log) -> Iterator[None]:
         raise LockHeldError(f"process {_owner(owner).get('pid', 'unknown')} works in {folder}") from error
     with lock:
         before = _owner(owner).get("pid")
-        if before is not None and not is_running(int(before)):
+        if isinstance(before, int) and 0 < before < 2**31 and not is_running(before):
             say("stale_lock", level="warning", reason=f"process {before} died while it held the lock")
         write_whole(owner, encoded({"pid": os.getpid()}))
         try:
@@ -73,7 +74,7 @@ def alone(folder: Path, say: Log) -> Iterator[None]:
 def _owner(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 
@@ -119,6 +120,33 @@ def whole_publication(folder: Path, state: NightState) -> bytes | None:
     return None
 
 
+def whole_change(folder: Path, state: NightState) -> bytes | None:
+    """What changed with the newest publication: its file's bytes, its copy's, or told again; None where none is whole.
+
+    States of before 2026-11-22 have no seal for it: what is there is taken then.
+    """
+    place = published_file(folder, state)
+    if place is None:
+        return None
+    seal = state.published.get("diff")
+    for path in (place.with_suffix(".diff.txt"), folder / DIFF):
+        payload = path.read_bytes() if path.is_file() else None
+        if payload is not None and seal in (None, sha256_of(payload)):
+            return payload
+    again = _told_again(folder, state)
+    return again if again is not None and seal in (None, sha256_of(again)) else None
+
+
+def _told_again(folder: Path, state: NightState) -> bytes | None:
+    """What changed, from the publication before and the newest one, where both are whole."""
+    try:
+        newest = parse_parameters(whole_publication(folder, state) or b"")
+        before = folder / "published" / f"{newest.version - 1:08d}-{newest.previous[:12]}.json"
+        return diff(read_parameters(before) if newest.previous else None, newest).encode()
+    except MarginlabError:
+        return None
+
+
 def show(folder: Path, state: NightState, textfile: Path | None = None) -> None:
     """Bring the copies up to what is in force: parameters, diff, status and metrics, each put in place whole.
 
@@ -131,8 +159,10 @@ def show(folder: Path, state: NightState, textfile: Path | None = None) -> None:
             raise SnapshotError(f"{place} and {folder / PARAMETERS} are not what was published: run marginlab recover")
         _bring(place, payload)
         _bring(folder / PARAMETERS, payload)
-        told = place.with_suffix(".diff.txt")
-        _bring(folder / DIFF, told.read_bytes() if told.exists() else b"the difference was lost\n")
+        change = whole_change(folder, state)
+        if change is not None:
+            _bring(place.with_suffix(".diff.txt"), change)
+        _bring(folder / DIFF, change or b"the difference was lost\n")
     _bring(folder / STATUS, encoded(status_of(state)))
     target = textfile or folder / "metrics.prom"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +181,7 @@ def status_of(state: NightState) -> dict[str, Any]:
     newest = state.nights[-1]["as_of"] if state.nights else ""
     return {
         "hash": state.published.get("hash", ""),
+        "diff": state.published.get("diff", ""),
         "as_of": state.published.get("as_of", ""),
         "newest_night": newest,
         "stale": bool(stale),
@@ -203,34 +234,6 @@ def _unix(as_of: str) -> float:
     return float(np.datetime64(as_of, "s").astype(np.int64)) if as_of else 0.0
 
 
-def status_text(state: NightState) -> str:
-    """The nights for a person."""
-    if not state.nights:
-        return "no night yet"
-    newest = state.nights[-1]
-    lines = [f"{state.study}: newest night {newest['as_of']}, exit {newest['exit']}: {newest['sentence']}"]
-    if state.published:
-        told = state.published
-        lines.append(f"parameters: version {told['version']}, {told['hash'][:12]}, as of {told['as_of']}")
-    for name, one in sorted(state.markets.items()):
-        roles = {
-            "champion": one.champion,
-            "challenger": one.challenger,
-            "previous": one.previous,
-            "waiting": one.waiting,
-        }
-        held = ", ".join(f"{role} {v.name} of {v.as_of}" for role, v in roles.items() if v is not None)
-        lines.append(
-            f"{name}: {held or 'nothing in force'}" + (f", shadow {len(one.shadow)} nights" if one.challenger else "")
-        )
-        if one.stale:
-            lines.append(f"  STALE since {one.since}: {one.stale}")
-    if state.outbox:
-        lines.append(f"{len(state.outbox)} entries wait for MLflow")
-    lines += [f"  {night['as_of']}  exit {night['exit']}  {night['sentence']}" for night in state.nights[-10:]]
-    return "\n".join(lines)
-
-
 def health(folder: Path, now: datetime, most_days: float) -> tuple[int, list[str]]:
     """An exit code, and what is wrong: 0 nothing, 1 a damaged file, 3 no recent night or champion, 4 stale."""
     try:
@@ -249,6 +252,10 @@ def health(folder: Path, now: datetime, most_days: float) -> tuple[int, list[str
     try:
         if state.published and read_parameters(folder / PARAMETERS).hash != state.published["hash"]:
             damaged.append(f"{folder / PARAMETERS} is not what is in force: run marginlab recover")
+        seal, place = state.published.get("diff"), published_file(folder, state)
+        changes = [folder / DIFF, *([place.with_suffix(".diff.txt")] if place else [])]
+        other = [path for path in changes if seal is not None and sha256_of(path.read_bytes()) != seal]
+        damaged += [f"{path} is not what was published: run marginlab recover" for path in other]
         if state.number and (folder / STATUS).read_bytes() != encoded(status_of(state)):
             damaged.append(f"{folder / STATUS} is not what is in force: run marginlab recover")
     except (MarginlabError, OSError) as error:
@@ -257,6 +264,8 @@ def health(folder: Path, now: datetime, most_days: float) -> tuple[int, list[str
         late.append("no night yet")
     elif (age := now.timestamp() / 86400 - _unix(str(state.nights[-1]["as_of"])) / 86400) > most_days:
         late.append(f"the newest night is of {state.nights[-1]['as_of']}, {age:.1f} days ago, {most_days:g} allowed")
+    elif age < 0:
+        late.append(f"the newest night is of {state.nights[-1]['as_of']}, but the clock says {now:%Y-%m-%d}")
     stale = [f"{name} is stale since {state.markets[name].since}: {why}" for name, why in state.stale.items()]
     code = BUG if damaged else NO_DATA if late else REFUSED if stale else DONE
     return code, [*damaged, *late, *stale]

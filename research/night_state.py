@@ -167,9 +167,14 @@ def _parsed(path: Path) -> NightState:
             raise SnapshotError(f"{path} must be a state of format {FORMAT}")
         markets = {name: MarketState.of(one) for name, one in facts.pop("markets").items()}
         nights, outbox = tuple(facts.pop("nights")), tuple(facts.pop("outbox"))
-        return NightState(markets=markets, nights=nights, outbox=outbox, **facts)
+        state = NightState(markets=markets, nights=nights, outbox=outbox, **facts)
     except (KeyError, TypeError, AttributeError) as error:
         raise SnapshotError(f"{path} is no state of nights: {type(error).__name__} {error}") from error
+    head = {"number": int, "study": str, "published": dict}
+    wrong = [name for name, kind in head.items() if type(getattr(state, name)) is not kind]
+    if wrong or not all(isinstance(id, str) for id in outbox):  # noqa: A001
+        raise SnapshotError(f"{path} is no state of nights: {', '.join(wrong) or 'outbox'} of another type")
+    return state
 
 
 def commit(folder: Path, state: NightState) -> NightState:
@@ -202,7 +207,7 @@ def _payload(state: NightState) -> bytes:
 def rescued(folder: Path) -> tuple[NightState, str]:
     """The state in force or, where its file is damaged or gone, the newest one that is whole; and what was wrong.
 
-    SnapshotError where none is.
+    SnapshotError where none is, and something was published.
     """
     try:
         return read_state(folder), ""
@@ -215,6 +220,9 @@ def rescued(folder: Path) -> tuple[NightState, str]:
             continue
         write_whole(folder / "state.json", path.read_bytes())
         return state, f"{fault}; {path.name} took its place"
+    if not any((folder / "states").glob("*.json")) and not (folder / "margin_parameters.json").exists():
+        (folder / "state.json").unlink()  # the very first, and nobody outside has seen anything of it
+        return NightState(), f"{fault}; nothing was published by then: the first night is to be done again"
     raise SnapshotError(f"{fault}; and no earlier state is whole")
 
 

@@ -195,7 +195,7 @@ class _Examiner:
     def _case(self, name: str, mine: Judged, configuration: str) -> tuple[Case, Version]:
         """Tonight's fit, what it would publish, and what it is compared with."""
         night, told = self.night, self.told
-        fitted = _fit(self.models[name], told.history, told.market)
+        fitted = fit_tonight(self.models[name], told.history, told.market)
         model_hash = hash_of(to_files(fitted))
         with one_thread():
             books = _books(told)
@@ -238,7 +238,8 @@ def _books(told: NightData) -> Books:
     return told.market.books(told.history.underlyings) if told.market.books else default_books(told.history)
 
 
-def _fit(model: MarginModel, history: MarketHistory, plan: Market) -> MarginModel:
+def fit_tonight(model: MarginModel, history: MarketHistory, plan: Market) -> MarginModel:
+    """The model, fitted on the newest window of a market."""
     with one_thread():
         fresh: MarginModel = clone(model)
         return fresh.fit(history.last(plan.window), plan.coverage)
@@ -263,7 +264,7 @@ def _not_reproduced(told: NightData, model: MarginModel, before: Version | None)
     seen = told.history.rows(0, before.rows)
     if content_hash(seen) != before.data:
         return ()  # restated, which is a remark of its own
-    again = hash_of(to_files(_fit(model, seen, told.market)))
+    again = hash_of(to_files(fit_tonight(model, seen, told.market)))
     if again == before.model:
         return ()
     return (

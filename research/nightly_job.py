@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data import DataError, HistoryError, MarginlabError, ParameterError
 from data.code_version import told_version
 from data.errors import SnapshotError
@@ -29,6 +31,8 @@ from research.night_report import DONE, NO_DATA, REFUSED, Log, alone
 from research.night_state import MarketState, NightState, commit, read_state
 from research.nightly import Night, configuration_of, judged_market
 from research.study import Study
+
+HEADROOM = 256 * 2**20  # bytes that a night must be able to ask for
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def read_plan(path: Path) -> Plan:
     try:
         spec.loader.exec_module(module)
         study, limits = module.study(), getattr(module, "limits", Limits)()
-    except MarginlabError:
+    except (MarginlabError, MemoryError):
         raise
     except Exception as error:
         raise ParameterError(f"{path}: study() cannot be had: {type(error).__name__}: {error}") from error
@@ -138,6 +142,7 @@ def _night(
     request: NightRequest, plan: Plan, night: AsOf, state: NightState, recorder: Recorder | None, say: Log
 ) -> dict[str, Any]:
     """The night under its lock."""
+    _refuse_cramped()
     gathered = _gather(plan, night, state, say)
     key = _key(night, plan, gathered)
     done = state.night(key)
@@ -145,6 +150,15 @@ def _night(
         say("no_op", key=key[:12], as_of=night.text)
         return {**stored(request.folder, key, done), "noop": True, "exit": DONE}
     return _judge(request, plan, night, key, state, gathered, recorder, say)
+
+
+def _refuse_cramped() -> None:
+    """MemoryError now, while nothing is begun, where the address space ends within HEADROOM.
+
+    OpenBLAS that finds no memory for its buffer ends the process with 1, as if it were a bug; it takes the buffer here.
+    """
+    np.empty(HEADROOM, dtype=np.uint8)
+    np.ones((64, 64)) @ np.ones((64, 64))
 
 
 def _mark_stale(request: NightRequest, night: AsOf, why: str, say: Log) -> None:
@@ -218,7 +232,14 @@ def _judge(
     markets, stories, every = dict(state.markets), [], {}
     for name, told in gathered.found.items():
         before = markets.get(name, MarketState())
-        facts = _checkpointed(request, shared, told, before, say)
+        try:
+            facts = _checkpointed(request, shared, told, before, say)
+        except SnapshotError:
+            raise
+        except (DataError, HistoryError) as error:  # too short for its window, say: the other markets have their night
+            gathered.missing[name] = f"{type(error).__name__}: {error}"
+            say("data_refused", level="error", market=name, reason=str(error))
+            continue
         markets[name], story = decided(before, facts, plan.limits, night.text)
         every[name] = facts
         stories.append(story)
