@@ -8,19 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from arch.univariate import GARCH, ConstantMean, Normal, StudentsT, ZeroMean
+from arch.univariate import GARCH, ConstantMean, Normal, SkewStudent, StudentsT, ZeroMean
 from numpy.testing import assert_allclose, assert_array_equal
 
 from data import Floats, ParameterError
 from margin_models.kernels import garch_coordinates, garch_rows, garch_windows, quasi_newton
 from margin_models.kernels.garch_gates import gather_evidence
-from margin_models.volatility.garch_fits import BLOCK, Innovations, WindowFits, fit_windows
+from margin_models.volatility.garch_fits import BLOCK, TOLERANCE, Innovations, WindowFits, fit_windows
 
 LAWS = [
     Innovations(asymmetric, student, mean, early)
     for asymmetric in (False, True)
     for student in (False, True)
     for mean, early in ((False, False), (True, False), (True, True))
+] + [
+    Innovations(asymmetric, True, mean, mean, skewed=True)
+    for asymmetric, mean in ((False, False), (False, True), (True, True))
 ]
 every_law = pytest.mark.parametrize("law", LAWS, ids=str)
 
@@ -50,12 +53,19 @@ def plain_loglikelihood(returns: Floats, law: Innovations, p: dict[str, float]) 
     else:
         before = float(np.mean((returns - p["mean"]) ** 2))
     h = p["omega"] + (p["alpha"] + 0.5 * p["gamma"] + p["beta"]) * before
-    total, nu = 0.0, p["degrees"]
+    total, nu, skew = 0.0, p["degrees"], p.get("skewness", 0.0)
+    a, b = 0.0, 1.0
+    if law.skewed:  # Hansen (1994), equations 10 to 13
+        c = math.gamma(0.5 * (nu + 1.0)) / math.gamma(0.5 * nu) / math.sqrt(math.pi * (nu - 2.0))
+        a = 4.0 * skew * c * (nu - 2.0) / (nu - 1.0)
+        b = math.sqrt(1.0 + 3.0 * skew**2 - a**2)
     for x in returns.tolist():
         e = x - p["mean"]
         if law.student:
             total += math.lgamma(0.5 * (nu + 1.0)) - math.lgamma(0.5 * nu) - 0.5 * math.log(math.pi * (nu - 2.0) * h)
-            total -= 0.5 * (nu + 1.0) * math.log(1.0 + e * e / (h * (nu - 2.0)))
+            z = b * e / math.sqrt(h) + a
+            z /= 1.0 + (skew if z >= 0.0 else -skew)
+            total += math.log(b) - 0.5 * (nu + 1.0) * math.log(1.0 + z * z / (nu - 2.0))
         else:
             total -= 0.5 * (math.log(2.0 * math.pi * h) + e * e / h)
         h = p["omega"] + (p["alpha"] + p["gamma"] * (e < 0.0)) * e * e + p["beta"] * h
@@ -63,26 +73,26 @@ def plain_loglikelihood(returns: Floats, law: Innovations, p: dict[str, float]) 
 
 
 def law_at(fits: WindowFits, w: int) -> dict[str, float]:
-    return {name: float(getattr(fits, name)[w]) for name in ("mean", "omega", "alpha", "gamma", "beta", "degrees")}
+    names = ("mean", "omega", "alpha", "gamma", "beta", "degrees", "skewness")
+    return {name: float(getattr(fits, name)[w]) for name in names}
 
 
 def in_lanes(windows: list[Floats], law: Innovations, point: Floats) -> tuple[Floats, Floats]:
     """Minus the log-likelihood of windows in units, (L,), and its slopes (L, 7), at one point for every lane."""
     lanes, size, rows = garch_rows.LANES, garch_coordinates.SIZE, -(-max(map(len, windows)) // 8) * 8
-    kind = garch_windows.Law(int(law.student), law.constant_mean, law.early)
-    x, variance, state = np.zeros((rows, lanes)), np.ones((rows, lanes)), np.zeros(garch_rows.STATE)
+    kind = garch_windows.Law(int(law.student) + int(law.skewed), law.constant_mean, law.early)
+    x, state = np.zeros(rows * lanes), np.zeros(garch_rows.STATE)
     facts, places = np.ones((lanes, garch_windows.FACTS)), np.zeros((lanes, garch_windows.PLACES), np.int64)
     searches = np.zeros((lanes, quasi_newton.SEARCH + size, size))
     searches[:, quasi_newton.TRIAL] = point
     naturals, rising = np.zeros((lanes, size)), np.zeros(size)
     for lane, one in enumerate(windows):
         garch_windows.load(x, lane, one, kind, facts[lane], places[lane])
-    run = garch_windows.set_laws(facts, places, searches, kind, naturals, state)
-    garch_rows.run_variances(x, run, state, variance)
-    garch_rows.sum_back(x, variance, places[:, garch_windows.COUNT], kind.innovations, state)
+    garch_windows.set_laws(facts, searches, kind, naturals, state)
+    garch_rows.run(x, places[:, garch_windows.COUNT], kind.innovations, state)
     values, slopes = np.empty(len(windows)), np.zeros((len(windows), size))
     for lane, one in enumerate(windows):
-        told = garch_windows.loglikelihood(state, lane, facts[lane], len(one), kind, naturals[lane], rising)
+        told = garch_windows.loglikelihood(state, lane, len(one), kind, naturals[lane], rising)
         garch_coordinates.downhill(point, naturals[lane], rising, slopes[lane])
         values[lane] = -told
     return values, slopes
@@ -92,9 +102,9 @@ def in_lanes(windows: list[Floats], law: Innovations, point: Floats) -> tuple[Fl
 def test_slopes_are_differences_in_windows_of_any_length(law: Innovations) -> None:
     returns = series(400)
     windows = [returns[: 400 - short] for short in (0, 1, 2, 3, 4, 57, 149)]
-    point = np.array([0.05 * law.constant_mean, math.log(0.04), math.log(0.05), 0.1, 0.6, 0.15, 0.0])
+    point = np.array([0.05 * law.constant_mean, math.log(0.04), math.log(0.05), 0.1, 0.6, 0.15, 0.2 * law.skewed])
     _, slopes = in_lanes(windows, law, point)
-    for i in range(6):
+    for i in range(6 + law.skewed):
         step = np.zeros(7)
         step[i] = 1e-5
         difference = (in_lanes(windows, law, point + step)[0] - in_lanes(windows, law, point - step)[0]) / 2e-5
@@ -110,7 +120,7 @@ def test_likelihoods_are_those_of_a_plain_loop_and_no_neighbour_is_higher(law: I
         found, own = law_at(fits, w), returns[w : w + 500]
         best = plain_loglikelihood(own, law, found)
         assert best == pytest.approx(fits.loglikelihood[w], abs=1e-8)
-        free = ["omega", "beta", *["mean"] * law.constant_mean, *["degrees"] * law.student]
+        free = ["omega", "beta", *["mean"] * law.constant_mean, *["degrees"] * law.student, *["skewness"] * law.skewed]
         for name in free:
             for factor in (0.99, 1.01):
                 assert plain_loglikelihood(own, law, found | {name: factor * found[name]}) < best + 1e-9, name
@@ -123,7 +133,7 @@ def test_no_window_is_less_likely_than_arch_makes_it(law: Innovations) -> None:
     for w in (0, 130, 399):
         own = returns[w : w + 700]
         mean = ConstantMean if law.constant_mean else ZeroMean
-        innovations = StudentsT() if law.student else Normal()
+        innovations = SkewStudent() if law.skewed else StudentsT() if law.student else Normal()
         process = GARCH(1, int(law.asymmetric), 1)
         model = mean(own, volatility=process, distribution=innovations, rescale=False)
         before = None if law.early else float(np.mean(own**2))
@@ -131,15 +141,19 @@ def test_no_window_is_less_likely_than_arch_makes_it(law: Innovations) -> None:
         assert fits.loglikelihood[w] > told.loglikelihood - 1e-6
         assert fits.loglikelihood[w] == pytest.approx(told.loglikelihood, abs=1e-4)
         assert fits.beta[w] == pytest.approx(told.params["beta[1]"], abs=2e-3)
+        if law.skewed:
+            assert fits.skewness[w] == pytest.approx(told.params["lambda"], abs=1e-4)
 
 
 @every_law
-def test_a_walk_ends_where_a_search_of_each_window_alone_ends(law: Innovations) -> None:
+@pytest.mark.parametrize(("tolerance", "apart"), [(1e-13, 2e-7), (TOLERANCE, 5e-6)])
+def test_a_walk_ends_where_a_search_of_each_window_alone_ends(law: Innovations, tolerance: float, apart: float) -> None:
     returns = series(560, seed=3)
-    walked = every_window(returns, 400, law)
-    alone = every_window(returns, 400, law, blocks=np.arange(161))
+    walked = every_window(returns, 400, law, tolerance=tolerance)
+    alone = every_window(returns, 400, law, blocks=np.arange(161), tolerance=tolerance)
     for name in ("mean", "omega", "alpha", "gamma", "beta"):
-        assert_allclose(getattr(walked, name), getattr(alone, name), atol=2e-7)
+        assert_allclose(getattr(walked, name), getattr(alone, name), atol=apart)
+    assert_allclose(walked.loglikelihood, alone.loglikelihood, atol=2.0 * tolerance + 1e-9)
     assert walked.evaluations.mean() < 0.25 * alone.evaluations.mean()
 
 
@@ -155,7 +169,7 @@ def test_a_walk_over_prices_stays_on_the_highest_summit(name: str, first: int, l
 
 
 def assert_same(some: WindowFits, others: WindowFits, count: int) -> None:
-    for name in ("mean", "omega", "alpha", "gamma", "beta", "degrees", "loglikelihood", "evaluations"):
+    for name in ("mean", "omega", "alpha", "gamma", "beta", "degrees", "skewness", "loglikelihood", "evaluations"):
         assert_array_equal(getattr(some, name)[:count], getattr(others, name)[:count], err_msg=name)
 
 
@@ -203,11 +217,34 @@ def test_laws_scale_with_the_returns(factor: float) -> None:
     assert_allclose(scaled.loglikelihood, some.loglikelihood - 400 * math.log(factor), rtol=1e-9)
 
 
-def test_a_mirror_swaps_rises_and_falls() -> None:
-    returns, law = series(400, seed=8), Innovations(True, True, True)
+@pytest.mark.parametrize("skewed", [False, True])
+def test_a_mirror_swaps_rises_and_falls(skewed: bool) -> None:
+    returns, law = series(400, seed=8), Innovations(True, True, True, skewed=skewed)
     some, mirrored = every_window(returns, 400, law), every_window(-returns, 400, law)
     assert_allclose(mirrored.gamma, -some.gamma, atol=1e-6)
     assert_allclose(mirrored.alpha, some.alpha + some.gamma, atol=1e-6)
+    assert_allclose(mirrored.skewness, -some.skewness, atol=1e-6)
+
+
+def test_the_skewness_of_a_simulated_law_is_found_and_none_where_there_is_none() -> None:
+    rng = np.random.default_rng(11)
+    uniform, skew, nu = rng.uniform(size=6000), -0.3, 6.0
+    shocks = np.asarray(SkewStudent().ppf(uniform, np.array([nu, skew])))
+    assert_allclose([shocks.mean(), shocks.std()], [0.0, 1.0], atol=0.05)
+    law = Innovations(student=True, constant_mean=True, skewed=True)
+    (found,) = every_window(shocks, 6000, law).skewness
+    assert found == pytest.approx(skew, abs=4.0 * math.sqrt(2.0 / 6000))
+    (none,) = every_window(rng.standard_t(nu, 6000), 6000, law).skewness
+    assert none == pytest.approx(0.0, abs=4.0 * math.sqrt(2.0 / 6000))
+
+
+def test_a_skewed_law_without_skewness_is_a_t_law() -> None:
+    returns = series(300)
+    plain, skewed = Innovations(True, True, True), Innovations(True, True, True, skewed=True)
+    point = np.array([0.05, math.log(0.04), math.log(0.05), 0.1, 0.6, 0.15, 0.0])
+    (some, slopes), (others, more) = in_lanes([returns], plain, point), in_lanes([returns], skewed, point)
+    assert_allclose(others, some, rtol=1e-13)
+    assert_allclose(more[:, :6], slopes[:, :6], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("nu", [2.05, 2.5, 4.0, 19.9, 20.1, 500.0])
@@ -220,14 +257,14 @@ def test_the_centre_of_a_t_law_and_its_slope(nu: float) -> None:
     assert slope == pytest.approx((direct(nu * (1 + 1e-5)) - direct(nu * (1 - 1e-5))) / (2e-5 * nu), rel=1e-5, abs=1e-9)
 
 
-@pytest.mark.parametrize("student", [False, True])
-def test_what_simpler_laws_say_is_what_arithmetic_says(student: bool) -> None:
+@pytest.mark.parametrize(("student", "skew"), [(False, 0.0), (True, 0.0), (True, -0.25)])
+def test_what_simpler_laws_say_is_what_arithmetic_says(student: bool, skew: float) -> None:
     returns, nu = series(333, seed=9), 5.0
-    law = np.array([[0.0, 0.1, 0.05, 0.15, 0.8, nu, 0.0]])
+    law = np.array([[0.0, 0.1, 0.05, 0.15, 0.8, nu, skew]])
     told = np.empty((1, 5))
     gather_evidence(returns, np.array([0]), np.array([333]), law, student, 0.94, 0.9, told)
-    kind, level = Innovations(student=student), float(np.mean(returns**2))
-    still = {"mean": 0.0, "omega": level, "alpha": 0.0, "gamma": 0.0, "beta": 0.0, "degrees": nu}
+    kind, level = Innovations(student=student, skewed=skew != 0.0), float(np.mean(returns**2))
+    still = {"mean": 0.0, "omega": level, "alpha": 0.0, "gamma": 0.0, "beta": 0.0, "degrees": nu, "skewness": skew}
     moving = still | {"omega": 0.0, "alpha": 0.06, "beta": 0.94}
     assert told[0, 0] == pytest.approx(np.max(returns**2) / np.sum(returns**2))
     assert told[0, 1] == pytest.approx(plain_loglikelihood(returns, kind, still), rel=1e-12)

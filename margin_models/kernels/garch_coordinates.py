@@ -65,3 +65,25 @@ def student_constant(nu: float) -> tuple[float, float]:
     )
     ratio = 0.5 * math.log(x * factor * factor / (math.pi * (nu - 2.0))) + series
     return ratio, 0.5 * (bend + slope - 1.0 / (nu - 2.0))
+
+
+@compiled
+def skewed_shape(nu: float, skew: float) -> tuple[float, float]:
+    """Shift and stretch that give a t law with two scales no mean and unit variance: a and b of Hansen (1994, eq. 10).
+
+    Its density at z is b times that of a standardised t law at (b z + a) / (1 - skew) left of -a / b, and at
+    (b z + a) / (1 + skew) right of there.
+    """
+    shift = 4.0 * skew * math.exp(student_constant(nu)[0]) * (nu - 2.0) / (nu - 1.0)
+    return shift, math.sqrt(1.0 + 3.0 * skew * skew - shift * shift)
+
+
+@compiled
+def skewed_slopes(nu: float, skew: float, by_shift: float, by_stretch: float) -> tuple[float, float]:
+    """How a function moves with degrees of freedom and skewness, if that is how it moves with shift and stretch."""
+    centre, moved = student_constant(nu)
+    shift, stretch = skewed_shape(nu, skew)
+    shift_by_skew = 4.0 * math.exp(centre) * (nu - 2.0) / (nu - 1.0)
+    shift_by_nu = shift * (moved + 1.0 / (nu - 2.0) - 1.0 / (nu - 1.0))
+    both = by_shift - by_stretch * shift / stretch
+    return both * shift_by_nu, both * shift_by_skew + by_stretch * 3.0 * skew / stretch

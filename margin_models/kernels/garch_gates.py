@@ -6,7 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.compiled import compiled
-from margin_models.kernels.garch_coordinates import N_BETA, N_FALL, N_MEAN, N_NU, N_OMEGA, N_RISE, student_constant
+from margin_models.kernels.garch_coordinates import (
+    N_BETA,
+    N_FALL,
+    N_MEAN,
+    N_NU,
+    N_OMEGA,
+    N_RISE,
+    N_SKEW,
+    skewed_shape,
+    student_constant,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,6 +36,16 @@ def mean_squares(returns: Floats, begin: Ints, end: Ints, told: Floats) -> None:
         told[w] = total / (end[w] - begin[w]) if end[w] > begin[w] else math.nan
 
 
+@compiled(inline="always")
+def _turned(e: float, h: float, skew: float, shift: float, stretch: float) -> float:
+    """The square that a skewed t law weighs as a symmetric one weighs e^2."""
+    if skew == 0.0:
+        return e * e
+    at = stretch * e + shift * math.sqrt(h)
+    u = at / (1.0 - skew if at < 0.0 else 1.0 + skew)
+    return u * u
+
+
 @compiled
 def _loglikelihood(returns: Floats, law: Floats, times: float, student: bool) -> float:
     """Of a whole window if the answers and beta were so many times what they are."""
@@ -34,12 +54,14 @@ def _loglikelihood(returns: Floats, law: Floats, times: float, student: bool) ->
     for i in range(len(returns)):
         level += (returns[i] - law[N_MEAN]) ** 2 / len(returns)
     h, spare = law[N_OMEGA] + (0.5 * (rise + fall) + beta) * level, nu - 2.0
+    shift, stretch = skewed_shape(nu, law[N_SKEW]) if student else (0.0, 1.0)
     for i in range(len(returns)):
         e = returns[i] - law[N_MEAN]
+        turned = _turned(e, h, law[N_SKEW], shift, stretch) if student else e * e
         logs += math.log(h)
-        logs += (nu + 1.0) * math.log1p(e * e / (spare * h)) if student else e * e / h
+        logs += (nu + 1.0) * math.log1p(turned / (spare * h)) if student else e * e / h
         h = law[N_OMEGA] + (fall if e < 0.0 else rise) * e * e + beta * h
-    centre = student_constant(nu)[0] if student else -0.5 * math.log(2.0 * math.pi)
+    centre = student_constant(nu)[0] + math.log(stretch) if student else -0.5 * math.log(2.0 * math.pi)
     return len(returns) * centre - 0.5 * logs
 
 
@@ -70,7 +92,9 @@ def gather_evidence(
             total += square
             largest = max(largest, square)
         level = total / rows
-        inverse, spare = 1.0 / level, law[N_NU] - 2.0
+        inverse, spare, skew, nu = 1.0 / level, law[N_NU] - 2.0, law[N_SKEW], law[N_NU]
+        shift, stretch = skewed_shape(nu, skew) if student else (0.0, 1.0)
+        unit = math.sqrt(inverse)
         omega, rise, fall, beta = law[N_OMEGA] * inverse, law[N_RISE], law[N_FALL], law[N_BETA]
         h, ahead = 1.0, omega + 0.5 * (rise + fall) + beta
         still, moving, variances, squares = 1.0, 1.0, 1.0, 0.0
@@ -79,8 +103,8 @@ def gather_evidence(
             e = returns[i] - law[N_MEAN]
             square = e * e * inverse
             if student:
-                still *= spare + square
-                moving *= spare * h + square
+                still *= spare + _turned(e * unit, 1.0, skew, shift, stretch)
+                moving *= spare * h + _turned(e * unit, h, skew, shift, stretch)
             else:
                 squares += square / h
             variances *= h
@@ -95,10 +119,10 @@ def gather_evidence(
         logs += math.log(variances)
         scale = 0.5 * rows * math.log(level)
         if student:
-            each, half = rows * student_constant(law[N_NU])[0] - scale, 0.5 * (law[N_NU] + 1.0)
+            each, half = rows * (student_constant(nu)[0] + math.log(stretch)) - scale, 0.5 * (nu + 1.0)
             usual = rows * math.log(spare)
             told[w, CONSTANT] = each - half * (still_logs - usual)
-            told[w, MOVING] = each - half * (moving_logs - usual) + 0.5 * law[N_NU] * logs
+            told[w, MOVING] = each - half * (moving_logs - usual) + 0.5 * nu * logs
         else:
             each = -0.5 * rows * math.log(2.0 * math.pi) - scale
             told[w, CONSTANT], told[w, MOVING] = each - 0.5 * rows, each - 0.5 * (logs + squares)

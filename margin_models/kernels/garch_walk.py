@@ -16,6 +16,7 @@ from data.compiled import compiled
 from margin_models.kernels.garch_coordinates import (
     C_LEVEL,
     C_MEAN,
+    C_SHARE,
     C_SLACK,
     N_MEAN,
     N_OMEGA,
@@ -23,7 +24,7 @@ from margin_models.kernels.garch_coordinates import (
     downhill,
     natural_of,
 )
-from margin_models.kernels.garch_rows import AHEAD, LANES, STATE, run_variances, sum_back
+from margin_models.kernels.garch_rows import LANES, ROWS, STATE, run
 from margin_models.kernels.garch_windows import (
     BEST,
     CENTRE,
@@ -67,10 +68,10 @@ ROUGH = 1e-4  # what a Newton step still promises where one start is compared wi
 _APART, _DRIFT = 1e-3, 0.4  # log-likelihoods of two summits, and how much one may gain on another in a window
 _MANY = 9  # evaluations that a search from the window before does not need
 _ABREAST, _BESIDE = 0.05, 0.1  # log-likelihood, and share of the longest sensible step: too near to end elsewhere
-_TRUSTED = 64  # windows in a row that are searched from the one before alone
+_TRUSTED = 128  # windows in a row that are searched from the one before alone
 _EDGE = -9.0  # ln(1 - persistence): the likelihood is flat nearer to 1, and a search that began there would stay
-_FLAT = 0.5  # standard error of ln(1 - persistence) in a likelihood that is about to have two summits ...
-_HURRY = 8  # ... where a window counts for so many
+_HURRY = 16  # where a likelihood may soon have two summits a window counts for so many: see `_doubtful`
+_FLAT, _FAINT, _TIED = 0.5, 3.75, 0.35  # what doubt is; less of either loses a higher summit now and then
 _SHOCK = 8.0  # standard deviations: a return like that may move the summit where it comes or goes
 
 
@@ -117,6 +118,23 @@ def _largest(values: Floats) -> float:
 
 
 @compiled
+def _doubtful(search: Floats) -> bool:
+    """Whether the curvature says that persistence and the answer to returns are not known apart, nor either well.
+
+    Standard error of ln(1 - persistence), share over its own, and how far they are correlated.
+    """
+    flat, tied, faint = (
+        search[SEARCH + C_SLACK, C_SLACK],
+        search[SEARCH + C_SLACK, C_SHARE],
+        search[SEARCH + C_SHARE, C_SHARE],
+    )
+    share = search[POINT, C_SHARE]
+    return bool(
+        flat > _FLAT * _FLAT and share * share < _FAINT * _FAINT * faint and tied * tied > _TIED * _TIED * flat * faint
+    )
+
+
+@compiled
 def _follow(windows: Windows, fact: Floats, place: Ints, before: float, search: Floats) -> None:
     """Set off for a window that has been loaded from where the one before it ended, which had the unit `before`."""
     w, unit = place[WINDOW], fact[UNIT]
@@ -126,7 +144,7 @@ def _follow(windows: Windows, fact: Floats, place: Ints, before: float, search: 
     search[TRIAL, C_LEVEL] += 2.0 * math.log(before / unit)
     search[TRIAL, C_SLACK] = max(search[TRIAL, C_SLACK], _EDGE)
     place[START] = WARM
-    place[DUE] -= _HURRY if search[SEARCH + C_SLACK, C_SLACK] > _FLAT * _FLAT else 1
+    place[DUE] -= _HURRY if _doubtful(search) else 1
     gone = windows.returns[windows.begin[w - 1] : windows.begin[w]]
     come = windows.returns[windows.end[w - 1] : windows.end[w]]
     if max(_largest(gone), _largest(come)) > _SHOCK * unit:
@@ -253,8 +271,7 @@ def walk(
     rows = 0
     for w in range(windows.block[first], windows.block[stop]):
         rows = max(rows, windows.end[w] - windows.begin[w])
-    rows = (rows + AHEAD - 1) // AHEAD * AHEAD
-    x, variance, state = np.zeros((rows, LANES)), np.ones((rows, LANES)), np.zeros(STATE)
+    x, state = np.zeros((rows + ROWS - 1) // ROWS * ROWS * LANES), np.zeros(STATE)
     facts, places = np.ones((LANES, FACTS)), np.zeros((LANES, PLACES), np.int64)
     searches, numbers = np.zeros((LANES, SEARCH + SIZE, SIZE)), np.zeros((LANES, NUMBERS))
     best, naturals = np.zeros_like(searches), np.zeros((LANES, SIZE))
@@ -270,14 +287,14 @@ def walk(
             block += 1
             busy += 1
     while busy > 0:
-        run_variances(x, set_laws(facts, places, searches, law, naturals, state), state, variance)
-        sum_back(x, variance, places[:, COUNT], law.innovations, state)
+        set_laws(facts, searches, law, naturals, state)
+        run(x, places[:, COUNT], law.innovations, state)
         for lane in range(LANES):
             fact, place, search, number = facts[lane], places[lane], searches[lane], numbers[lane]
             if place[WINDOW] < 0:
                 continue
             found.evaluations[place[WINDOW]] += 1
-            value = -loglikelihood(state, lane, fact, place[COUNT], law, naturals[lane], rising)
+            value = -loglikelihood(state, lane, place[COUNT], law, naturals[lane], rising)
             downhill(search[TRIAL], naturals[lane], rising, slope)
             least = ROUGH if place[START] >= 0 else tolerance
             told = tell(search, number, value, slope, box, place[COUNT], least)

@@ -16,19 +16,26 @@ from margin_models.kernels.garch_coordinates import (
     N_RISE,
     N_SKEW,
     natural_of,
+    skewed_shape,
+    skewed_slopes,
     student_constant,
 )
 from margin_models.kernels.garch_rows import (
-    ADJOINT,
-    AHEAD,
+    ABOVE,
+    BEFORE,
+    BELOW,
     BETA,
     D_BETA,
     D_FALL,
     D_MEAN,
     D_OMEGA,
     D_RISE,
+    D_SHIFT,
+    D_SIDE,
     D_TAIL,
     FALL,
+    FIRST,
+    FIRST_MEAN,
     LANES,
     MEAN,
     NORMAL,
@@ -36,10 +43,13 @@ from margin_models.kernels.garch_rows import (
     POWER,
     PRODUCT,
     RISE,
+    SCORE,
+    SHIFT,
+    SKEWED,
     SPARE,
+    STRETCH,
     TAIL_POWER,
     TAILS,
-    VARIANCE,
     logarithm,
 )
 from margin_models.kernels.quasi_newton import TRIAL
@@ -49,7 +59,7 @@ Ints = NDArray[np.int64]
 
 # What is known of a lane's window: an array (FACTS,) of a return's own unit and, in it, the mean, the variance before
 # row 0 and the lowest minus log-likelihood so far; ...
-UNIT, CENTRE, BEFORE, BEST, FACTS = 0, 1, 2, 3, 4
+UNIT, CENTRE, BACKCAST, BEST, FACTS = 0, 1, 2, 3, 4
 # ... and an array (PLACES,) of rows, which window it is (-1: none), where its block ends, which start is being tried,
 # and in how many windows all of them are due.
 COUNT, WINDOW, LAST, START, DUE, PLACES = 0, 1, 2, 3, 4, 5
@@ -104,57 +114,70 @@ def load(x: Floats, lane: int, values: Floats, law: Law, fact: Floats, place: In
     square = _mean_square(values, centre)
     unit = math.sqrt(square)
     place[COUNT], fact[UNIT], fact[CENTRE] = len(values), unit, centre / unit
-    fact[BEFORE] = _early_square(values, centre) / square if law.early else 1.0
+    fact[BACKCAST] = _early_square(values, centre) / square if law.early else 1.0
     inverse = 1.0 / unit
+    at = len(x) - len(values) * LANES + lane
     for t in range(len(values)):
-        x[t, lane] = values[t] * inverse
+        x[at + t * LANES] = values[t] * inverse
 
 
 @compiled
 def _variance_before(fact: Floats, mean: float, law: Law) -> tuple[float, float]:
     """The variance before the window, and how it moves with the mean."""
     if law.early:
-        return fact[BEFORE], 0.0
+        return fact[BACKCAST], 0.0
     apart = mean - fact[CENTRE]
-    return fact[BEFORE] + apart * apart, 2.0 * apart
+    return fact[BACKCAST] + apart * apart, 2.0 * apart
 
 
 @compiled
-def set_laws(facts: Floats, places: Ints, searches: Floats, law: Law, naturals: Floats, state: Floats) -> int:
-    """Write each lane's trial law and first variance into the state; how many rows have to be run."""
-    rows = 0
+def set_laws(facts: Floats, searches: Floats, law: Law, naturals: Floats, state: Floats) -> None:
+    """Write each lane's trial law, and what its variance begins with, into the state."""
     for lane in range(LANES):
         natural = naturals[lane]
         natural_of(searches[lane, TRIAL], natural)
-        before, _ = _variance_before(facts[lane], natural[N_MEAN], law)
+        before, moved = _variance_before(facts[lane], natural[N_MEAN], law)
         answer = 0.5 * (natural[N_RISE] + natural[N_FALL]) + natural[N_BETA]
         state[MEAN + lane], state[OMEGA + lane] = natural[N_MEAN], natural[N_OMEGA]
         state[RISE + lane], state[FALL + lane] = natural[N_RISE], natural[N_FALL]
         state[BETA + lane], state[SPARE + lane] = natural[N_BETA], natural[N_NU] - 2.0
-        state[VARIANCE + lane] = natural[N_OMEGA] + answer * before
-        rows = max(rows, places[lane, COUNT])
-    return (rows + AHEAD - 1) // AHEAD * AHEAD
+        state[FIRST + lane], state[FIRST_MEAN + lane] = natural[N_OMEGA] + answer * before, 0.5 * answer * moved
+        state[BEFORE + lane] = before
+        if law.innovations == SKEWED:
+            state[SHIFT + lane], state[STRETCH + lane] = skewed_shape(natural[N_NU], natural[N_SKEW])
+            state[ABOVE + lane], state[BELOW + lane] = 1.0 / (1.0 + natural[N_SKEW]), 1.0 / (1.0 - natural[N_SKEW])
 
 
 @compiled
-def loglikelihood(
-    state: Floats, lane: int, fact: Floats, rows: int, law: Law, natural: Floats, rising: Floats
-) -> float:
+def loglikelihood(state: Floats, lane: int, rows: int, law: Law, natural: Floats, rising: Floats) -> float:
     """One lane's log-likelihood, and its slopes (7,) in the law, from the sums over its rows."""
     bits = state.view(np.int64)
-    before, moved = _variance_before(fact, natural[N_MEAN], law)
-    first, half = state[ADJOINT + lane], 0.5 * (natural[N_RISE] + natural[N_FALL])
-    rising[N_MEAN] = state[D_MEAN + lane] + first * (half + natural[N_BETA]) * moved
-    rising[N_OMEGA] = state[D_OMEGA + lane] + first
-    rising[N_RISE] = state[D_RISE + lane] + 0.5 * first * before
-    rising[N_FALL] = state[D_FALL + lane] + 0.5 * first * before
-    rising[N_BETA] = state[D_BETA + lane] + first * before
+    rising[N_OMEGA], rising[N_BETA] = 0.5 * state[D_OMEGA + lane], 0.5 * state[D_BETA + lane]
+    rising[N_RISE], rising[N_FALL] = 0.5 * state[D_RISE + lane], 0.5 * state[D_FALL + lane]
     rising[N_NU], rising[N_SKEW] = 0.0, 0.0
     logs = logarithm(state, bits, PRODUCT, POWER, lane)
     if law.innovations == NORMAL:
+        rising[N_MEAN] = state[SCORE + lane] + state[D_MEAN + lane]
         return float(-0.5 * (logs + state[D_TAIL + lane] + rows * _LOG_2PI))
     nu, spare = natural[N_NU], natural[N_NU] - 2.0
+    rising[N_MEAN] = (nu + 1.0) * state[SCORE + lane] + state[D_MEAN + lane]
     tails = logarithm(state, bits, TAILS, TAIL_POWER, lane) - logs - rows * math.log(spare)
     centre, moved = student_constant(nu)
     rising[N_NU] = rows * moved - 0.5 * (tails - (nu + 1.0) / spare * state[D_TAIL + lane])
+    if law.innovations == SKEWED:
+        rising[N_MEAN] += (nu + 1.0) * (state[STRETCH + lane] - 1.0) * state[SCORE + lane]
+        centre += math.log(state[STRETCH + lane])
+        _skew(state, lane, rows, natural, rising)
     return float(rows * centre - 0.5 * (logs + (nu + 1.0) * tails))
+
+
+@compiled
+def _skew(state: Floats, lane: int, rows: int, natural: Floats, rising: Floats) -> None:
+    """Add to the slopes in degrees of freedom and skewness what they do through shift, stretch and the two scales."""
+    shift, stretch, weight = state[SHIFT + lane], state[STRETCH + lane], natural[N_NU] + 1.0
+    long = state[D_TAIL + lane] - shift * state[D_SHIFT + lane]
+    nu, skew = skewed_slopes(
+        natural[N_NU], natural[N_SKEW], -weight * state[D_SHIFT + lane], (rows - weight * long) / stretch
+    )
+    rising[N_NU] += nu
+    rising[N_SKEW] = skew + weight * state[D_SIDE + lane]

@@ -68,8 +68,8 @@ class GarchVolatility(VolatilityForecaster):
     Persistence is searched up to 0.9999, because heavy-tailed series of short rows often estimate 1.
 
     `fit_many` takes every window of every asset in one call, each from where the one before it ended; its forecasts are
-    those of a loop of fits to 1e-8 of themselves. A likelihood may have two summits nearly as high: then either way can
-    end on the lower.
+    those of a loop of fits to 1e-5 of themselves, mostly to 1e-6. A likelihood may have two summits nearly as high:
+    then either way can end on the lower.
 
     A fit that fails a gate (`refusal`) never becomes a forecast: the asset is forecast by EWMA(0.94) until the next
     fit, `failures_` says why, and one line at level INFO goes to the log "marginlab".
@@ -79,6 +79,8 @@ class GarchVolatility(VolatilityForecaster):
     asymmetric : let falls move variance more than rises do (Glosten, Jagannathan and Runkle, 1993).
     student : estimate under a standardised t law rather than the normal.
     fallback : False raises ConvergenceError instead of forecasting by EWMA.
+    skewed : estimate under Hansen's skewed t law (1994), with or without `student`. It moves the parameters only: over
+        a longer horizon than a row falls are taken to make half of the squares, as arch takes them.
 
     Attributes
     ----------
@@ -93,10 +95,13 @@ class GarchVolatility(VolatilityForecaster):
         Without fallback, if the fit of any asset is refused.
     """
 
-    def __init__(self, asymmetric: bool = False, student: bool = False, fallback: bool = True) -> None:
+    def __init__(
+        self, asymmetric: bool = False, student: bool = False, fallback: bool = True, skewed: bool = False
+    ) -> None:
         self.asymmetric = asymmetric
         self.student = student
         self.fallback = fallback
+        self.skewed = skewed
 
     def fit(self, past: MarketHistory, coverage: Coverage) -> Self:
         """Estimate every asset on all of `past`."""
@@ -151,7 +156,7 @@ class GarchVolatility(VolatilityForecaster):
         ends = [stop - 1 for stop in stops]  # n rows have n - 1 returns
         where = [spans_among(rows, ends, window - 1) for rows in known]
         series = [column[rows] for column, rows in zip(returns.T, known, strict=True)]
-        kind = Innovations(self.asymmetric, self.student)
+        kind = Innovations(self.asymmetric, self.student, skewed=self.skewed)
         return [list(one) for one in zip(*verdicts_of(series, where, kind), strict=True)]
 
     def _report(self, past: MarketHistory) -> None:

@@ -26,10 +26,11 @@ from margin_models.kernels.garch_coordinates import (
     N_NU,
     N_OMEGA,
     N_RISE,
+    N_SKEW,
     SIZE,
 )
 from margin_models.kernels.garch_gates import EVIDENCE, gather_evidence
-from margin_models.kernels.garch_rows import NORMAL, STUDENT
+from margin_models.kernels.garch_rows import NORMAL, SKEWED, STUDENT
 from margin_models.kernels.garch_walk import Found, Windows, walk
 from margin_models.kernels.garch_windows import Law
 
@@ -38,7 +39,7 @@ PERSISTENCE = 0.9999  # heavy-tailed hourly series often estimate 1, where no va
 DOMINANT = 0.5  # one return with half of the squares says nothing about how variance moves
 EWMA_DECAY = 0.94
 BLOCK = 128  # windows that one warm start runs through: with fewer, more are searched from all starts
-TOLERANCE = 1e-13  # what a Newton step may still promise; forecasts are then good to 1e-8 of themselves
+TOLERANCE = 1e-8  # what a Newton step may still promise; forecasts are then good to 1e-5 of themselves
 
 _SAME = 0.1  # log-likelihoods closer than this are equally good
 _AT_BOUND = PERSISTENCE - 1e-6
@@ -46,6 +47,7 @@ _EXPLOSIVE = 2.0  # log-likelihood gained by each of two hundredths of persisten
 _STARTS = ((0.05, 0.93), (0.2, 0.5), (0.02, 0.975))  # alpha and beta: usual, restless, slow
 _LEAST_OMEGA, _MOST_OMEGA = 1e-10, 5.0  # of the mean square
 _LIGHTEST, _HEAVIEST = 500.0, 2.05  # degrees of freedom
+_MOST_SKEWED = 0.995
 
 Ints = NDArray[np.int64]
 
@@ -64,7 +66,8 @@ class GarchFit:
 class Innovations:
     """What is estimated besides omega, alpha and beta, and what the variance before a window is.
 
-    `asymmetric` lets falls move variance more than rises do; `student` puts a standardised t law for the normal one;
+    `asymmetric` lets falls move variance more than rises do; `student` puts a standardised t law for the normal one,
+    `skewed` that of Hansen (1994, "Autoregressive conditional density estimation"), whatever `student` says;
     `constant_mean` estimates a mean, else it is zero. Before a window stands the mean square of its residuals
     (Fiorentini, Calzolari and Panattoni, 1996), or where `early` arch's average of the first 75, whose weights fade by
     0.94. `persistence`, below 1, is the most that is searched; a fit above `PERSISTENCE` may not forecast.
@@ -75,14 +78,21 @@ class Innovations:
     constant_mean: bool = False
     early: bool = False
     persistence: float = PERSISTENCE
+    skewed: bool = False
+
+    @property
+    def heavy(self) -> bool:
+        """Whether there are degrees of freedom to estimate."""
+        return self.student or self.skewed
 
 
 @dataclass(frozen=True, eq=False)
 class WindowFits:
     """What was found in W windows, in the units of the returns.
 
-    (W,) each: `mean`, `omega`, `alpha`, `gamma`, `beta`, `degrees` (infinite under a normal law), `loglikelihood`,
-    `converged`, `evaluations` of the likelihood; `refusal` is why a fit may not forecast, "" where it may.
+    (W,) each: `mean`, `omega`, `alpha`, `gamma`, `beta`, `degrees` (infinite under a normal law), `skewness` (0 under a
+    symmetric law), `loglikelihood`, `converged`, `evaluations` of the likelihood; `refusal` is why a fit may not
+    forecast, "" where it may.
     """
 
     mean: Floats
@@ -91,6 +101,7 @@ class WindowFits:
     gamma: Floats
     beta: Floats
     degrees: Floats
+    skewness: Floats
     loglikelihood: Floats
     converged: NDArray[np.bool_]
     evaluations: Ints
@@ -131,7 +142,7 @@ def fit_windows(
     _check(returns, begin, end)
     windows, found = search_windows(returns, begin, end, law, blocks=blocks, tolerance=tolerance, threads=threads)
     evidence = np.empty((len(found.laws), EVIDENCE))
-    gather_evidence(windows.returns, begin, end, found.laws, law.student, EWMA_DECAY, _AT_BOUND, evidence)
+    gather_evidence(windows.returns, begin, end, found.laws, law.heavy, EWMA_DECAY, _AT_BOUND, evidence)
     each = zip(
         found.laws.tolist(), found.loglikelihood.tolist(), found.arrived.tolist(), evidence.tolist(), strict=True
     )
@@ -139,10 +150,10 @@ def fit_windows(
         _reason(one, likelihood, arrived, count, Evidence(*known))
         for (one, likelihood, arrived, known), count in zip(each, (end - begin).tolist(), strict=True)
     )
-    degrees = found.laws[:, N_NU] if law.student else np.full(len(found.laws), np.inf)
+    degrees = found.laws[:, N_NU] if law.heavy else np.full(len(found.laws), np.inf)
     rise, fall = found.laws[:, N_RISE], found.laws[:, N_FALL]
     columns = found.laws[:, N_MEAN], found.laws[:, N_OMEGA], rise, fall - rise, found.laws[:, N_BETA], degrees
-    return WindowFits(*columns, found.loglikelihood, found.arrived, found.evaluations, refused)
+    return WindowFits(*columns, found.laws[:, N_SKEW], found.loglikelihood, found.arrived, found.evaluations, refused)
 
 
 def search_windows(
@@ -161,7 +172,7 @@ def search_windows(
     returns = np.ascontiguousarray(returns)  # one layout, one compilation
     windows = Windows(returns, begin, end, np.append(first, count).astype(np.int64))
     found = Found(np.empty((count, SIZE)), np.empty(count), np.zeros(count, np.bool_), np.zeros(count, np.int64))
-    kind = Law(STUDENT if law.student else NORMAL, law.constant_mean, law.early)
+    kind = Law(SKEWED if law.skewed else STUDENT if law.student else NORMAL, law.constant_mean, law.early)
     box, starts = _box(law), _starts()
     cuts = np.linspace(0, len(first), min(threads or numba.get_num_threads(), max(len(first), 1)) + 1).astype(int)
     work = [
@@ -211,8 +222,8 @@ def _box(law: Innovations) -> Floats:
     box[:, C_SLACK] = math.log(1.0 - law.persistence), -1e-3, 1.5, 250.0
     box[:, C_SHARE] = 0.0, 1.0, 0.3, 1.0
     box[:, C_SPLIT] = (0.0, 1.0, 0.5, 40.0) if law.asymmetric else (0.5, 0.5, 1.0, 1.0)
-    box[:, C_HEAVY] = (1.0 / _LIGHTEST, 1.0 / _HEAVIEST, 0.15, 0.4) if law.student else (0.1, 0.1, 1.0, 1.0)
-    box[:, C_SKEW] = 0.0, 0.0, 1.0, 1.0
+    box[:, C_HEAVY] = (1.0 / _LIGHTEST, 1.0 / _HEAVIEST, 0.15, 0.4) if law.heavy else (0.1, 0.1, 1.0, 1.0)
+    box[:, C_SKEW] = (-_MOST_SKEWED, _MOST_SKEWED, 0.3, 2.0) if law.skewed else (0.0, 0.0, 1.0, 1.0)
     return box
 
 
