@@ -1,5 +1,6 @@
 """Is a compiled kernel ever out of date, and does it work where nothing can be written?"""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -107,3 +108,32 @@ def test_the_decorator_takes_options_and_keeps_the_plain_function() -> None:
     assert total(numbers) == plain(total)(numbers) == 10.0
     assert total.targetoptions["nogil"]  # type: ignore[attr-defined]
     assert total.targetoptions["error_model"] == "numpy"  # type: ignore[attr-defined]
+
+
+LICENCES = {"contract", "reassoc", "arcp", "afn", "fast"}
+
+
+def test_arithmetic_that_may_be_rearranged_has_one_copy() -> None:
+    """A function that others call is compiled by itself and within each caller; which copy runs depends on the cache.
+
+    Where the compiler may fuse or reorder, the copies differ in the last bit, and a model is not the same twice.
+    """
+    root = Path(data.compiled.__file__).parents[1]
+    names = [".".join(path.relative_to(root).with_suffix("").parts) for path in data.compiled.kernel_files()]
+    modules = [importlib.import_module(name) for name in names]
+    kernels = {id(one): one for module in modules for one in vars(module).values() if hasattr(one, "targetoptions")}
+    called = {name for one in kernels.values() for name in one.py_func.__code__.co_names}
+    free = [
+        one
+        for one in kernels.values()
+        if one.targetoptions.get("fastmath") is True or LICENCES & set(one.targetoptions.get("fastmath") or ())
+    ]
+    assert len(free) > 5
+    copied = [
+        one.__name__
+        for one in free
+        if one.__name__ in called
+        and one.targetoptions.get("inline") != "always"
+        and not one.targetoptions.get("forceinline")
+    ]
+    assert copied == []

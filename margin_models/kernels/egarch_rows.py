@@ -40,7 +40,6 @@ SUMS, SUMMED = ADJOINT, TAILS  # what begins at nothing
 MEAN_SIZE = math.sqrt(2.0 / math.pi)  # E|z| of the normal law
 LOWEST, HIGHEST = math.log(1e-8), math.log(1e10)  # ln variance, of the mean square, beyond which none goes
 
-_FUSED = {"contract", "nsz", "arcp"}  # may fuse products and sums, may not reorder them
 _RENEWED = 4  # turns after which products give their powers of two away; far fewer than would leave a float's range
 _MANTISSA, _BIAS = 52, 1023
 _FRACTION, _UNIT = (1 << 52) - 1, 1023 << 52
@@ -76,7 +75,7 @@ _bits: Any = intrinsic(_as_whole)
 _of_bits: Any = intrinsic(_as_float)
 
 
-@compiled(fastmath=_FUSED, inline="always")
+@compiled(inline="always")
 def inverse_deviation(log: float) -> float:
     """exp(-log / 2) to a few units of the last place, for |log| < 1000, without a branch."""
     shifted = log * _HALVES + _ROUND
@@ -90,7 +89,7 @@ def inverse_deviation(log: float) -> float:
     return (low + f4 * (high + f4 * top)) * scale
 
 
-@compiled(fastmath=_FUSED, inline="always")
+@compiled(inline="always")
 def _shock_and_next(x: float, log: float, drift: float, alpha: float, gamma: float, beta: float) -> tuple[float, float]:
     """A row's innovation, and the ln variance of the row after."""
     inverse = inverse_deviation(log)
@@ -98,7 +97,7 @@ def _shock_and_next(x: float, log: float, drift: float, alpha: float, gamma: flo
     return x * inverse, min(max(after, LOWEST), HIGHEST)
 
 
-@compiled(fastmath=_FUSED)
+@compiled
 def _turn_forward(line: Floats, state: Floats) -> None:
     for lane in range(LANES):
         drift, alpha, gamma = state[DRIFT + lane], state[ALPHA + lane], state[GAMMA + lane]
@@ -117,7 +116,7 @@ def run_forward(tape: Floats, turns: int, state: Floats) -> None:
         _turn_forward(tape[turn], state)
 
 
-@compiled(fastmath=_FUSED, inline="always")
+@compiled(inline="always")
 def _turn_back(line: Floats, first: float, student: bool, state: Floats) -> None:
     """Sums with the rows of one more turn, the first of which is row `first`."""
     for lane in range(LANES):

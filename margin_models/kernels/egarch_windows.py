@@ -43,6 +43,7 @@ from margin_models.kernels.egarch_rows import (
 )
 from margin_models.kernels.egarch_rows import LOG as LOG_LINE
 from margin_models.kernels.garch_coordinates import student_constant
+from margin_models.kernels.garch_windows import mean_square
 from margin_models.kernels.quasi_newton import TRIAL
 
 Floats = NDArray[np.float64]
@@ -62,7 +63,6 @@ ROWS, WINDOW, LAST, START, DUE, HELD, KEPT, BEYOND, PLACES = 0, 1, 2, 3, 4, 5, 6
 _USUAL_LOG, _USUAL_SIZE = -0.2, 0.75  # what ln variance and |z| are about, in heavy-tailed returns of unit mean square
 _EARLY, _FADE = 75, 0.94
 _LOG_2PI = math.log(2.0 * math.pi)
-_SUMS = {"contract", "nsz", "reassoc"}
 
 
 class Windows(NamedTuple):
@@ -72,14 +72,6 @@ class Windows(NamedTuple):
     begin: Ints
     end: Ints
     block: Ints
-
-
-@compiled(fastmath=_SUMS)
-def _mean_square(values: Floats) -> float:
-    total = 0.0
-    for i in range(len(values)):
-        total += values[i] * values[i]
-    return total / len(values)
 
 
 @compiled
@@ -96,14 +88,14 @@ def _early_square(values: Floats) -> float:
 @compiled
 def log_before(values: Floats) -> float:
     """ln of the variance before a window, over its mean square: that of its early returns, within the bounds of any."""
-    early = _early_square(values) / _mean_square(values)
+    early = _early_square(values) / mean_square(values, 0.0)
     return min(max(math.log(early), LOWEST), HIGHEST) if early > 0.0 else LOWEST
 
 
 @compiled
 def load(tape: Floats, lane: int, values: Floats, fact: Floats, place: Ints) -> None:
     """Put a window into a lane, scaled to unit mean square."""
-    unit, before = math.sqrt(_mean_square(values)), place[ROWS]
+    unit, before = math.sqrt(mean_square(values, 0.0)), place[ROWS]
     place[ROWS], fact[UNIT], fact[BEFORE] = len(values), unit, log_before(values)
     inverse = 1.0 / unit
     for t in range(len(values)):

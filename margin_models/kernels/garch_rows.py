@@ -38,7 +38,9 @@ SCORE, D_MEAN, D_OMEGA, D_RISE, D_FALL, D_BETA, D_TAIL, D_SHIFT, D_SIDE = (i * L
 PRODUCT, TAILS, POWER, TAIL_POWER = (i * LANES for i in range(28, 32))
 STATE = 32 * LANES
 
-_FUSED = {"contract", "nsz", "arcp"}  # may fuse products and sums, may not reorder them
+# May fuse products and sums, may not reorder them. What is fused is the compiler's choice in each copy that it makes of
+# a function, by itself and within its caller, and two copies may differ in the last bit: so only the caller has one.
+_WITHIN = {"fastmath": {"contract", "nsz", "arcp"}, "forceinline": True}
 _RENEWED = 16  # rows after which products give their powers of two away; far fewer than would leave a float's range
 _MANTISSA, _BIAS = 52, 1023
 _FRACTION, _UNIT = (1 << 52) - 1, 1023 << 52
@@ -183,7 +185,7 @@ def _keep(state: Floats, lane: int, now: Running) -> None:
     state[D_TAIL + lane], state[PRODUCT + lane], state[TAILS + lane] = now[12], now[13], now[14]
 
 
-@compiled(fastmath=_FUSED)
+@compiled(**_WITHIN)
 def _eight_students(x: Floats, state: Floats) -> None:
     """Eight rows of all lanes, (8 * LANES,)."""
     for lane in range(LANES):
@@ -198,7 +200,7 @@ def _eight_students(x: Floats, state: Floats) -> None:
         _keep(state, lane, _student_row(x[7 * LANES + lane], law, now))
 
 
-@compiled(fastmath=_FUSED)
+@compiled(**_WITHIN)
 def _eight_normals(x: Floats, state: Floats) -> None:
     for lane in range(LANES):
         law = _law(state, lane)
@@ -217,7 +219,7 @@ def _shape(state: Floats, lane: int) -> Shape:
     return state[SHIFT + lane], state[STRETCH + lane], state[ABOVE + lane], state[BELOW + lane]
 
 
-@compiled(fastmath=_FUSED)
+@compiled(**_WITHIN)
 def _eight_skewed(x: Floats, state: Floats) -> None:
     for lane in range(LANES):
         law, shape = _law(state, lane), _shape(state, lane)
@@ -234,7 +236,7 @@ def _eight_skewed(x: Floats, state: Floats) -> None:
         state[D_SHIFT + lane], state[D_SIDE + lane] = bent
 
 
-@compiled  # nothing fused: here that came out otherwise in a fresh compilation than in a cached one
+@compiled
 def _start(x: Floats, count: int, lane: int, law: int, state: Floats) -> None:
     """Begin a lane at its first row, with the rows that do not fill a turn of the loop."""
     for line in range(SCORE, STATE, LANES):
@@ -275,7 +277,7 @@ def logarithm(state: Floats, bits: Ints, product: int, power: int, lane: int) ->
     return told
 
 
-@compiled
+@compiled(forceinline=True)
 def run(x: Floats, counts: Ints, law: int, state: Floats) -> None:
     """Fill every lane's sums over the last `counts` rows of x, (R * LANES,); lanes that are longer begin earlier."""
     bits = state.view(np.int64)

@@ -54,7 +54,7 @@ def option_gains(
             row[s] = (value * price - paid) * (size * share[s])
 
 
-@compiled(nogil=True, fastmath=_FUSED)
+@compiled(forceinline=True, fastmath=_FUSED)
 def _add(total: Floats, held: float, gains: Floats, also_held: float, also_gains: Floats) -> None:
     for s in range(len(total)):
         total[s] += held * gains[s] + also_held * also_gains[s]
