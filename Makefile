@@ -29,8 +29,9 @@ backtest: $(READY) ## replay the default study and judge every margin model
 test: $(READY) ## run the test-suite on every core
 	$(PY) -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-fuzz: $(READY) ## damage 10,000 files, and see that no wrong row is believed
+fuzz: $(READY) ## damage 10,000 files and make 100,000 calls: no wrong row, no unsound answer
 	$(PY) tests/fuzzed_files.py $(ARGS)
+	$(PY) tests/fuzzed_calls.py
 
 faults: $(READY) ## strike nights with 10,000 faults (COUNT=...), and see that nothing in force is lost or wrong
 	$(PY) tests/night_faults.py $(or $(COUNT),10000) $(ARGS)

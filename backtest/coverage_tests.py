@@ -32,6 +32,8 @@ from data.arrays import Bools, Ints
 
 SIZE = 0.05  # of every test whose power is stated
 _AT_SIZE = SIZE * (1.0 + 1e-9)  # a p-value that is the size, but for its rounding, rejects
+MOST = 10**8  # decisions; the exact tests have a table as long
+LEAST_RATE = 1e-9  # of which a first breach can be awaited
 
 BASEL_1996 = (3.0, 3.0, 3.0, 3.0, 3.0, 3.4, 3.5, 3.65, 3.75, 3.85, 4.0)
 BASEL_MAR99 = (1.5, 1.5, 1.5, 1.5, 1.5, 1.7, 1.76, 1.83, 1.88, 1.92, 2.0)
@@ -127,9 +129,12 @@ def tuff(first_breach: ArrayLike, rate: float) -> Verdict:
     """Did the first breach come when it should? Time until first failure, asymptotic chi-squared(1).
 
     Kupiec (1995), equation 4. `first_breach` counts decisions from 1; 0 says there was none, which leaves nothing to
-    test (p-value 1). ParameterError for anything but whole numbers >= 0, or a rate not within (0, 1).
+    test (p-value 1). ParameterError for anything but whole numbers >= 0, or a rate not within (0, 1)
+    or below LEAST_RATE.
     """
     _refuse_rate(rate)
+    if rate < LEAST_RATE:
+        raise ParameterError(f"a first breach is due within {1 / LEAST_RATE:g} decisions, got the rate {rate}")
     first = _whole(first_breach, "first_breach")
     ratio = np.where(first > 0, _tuff_ratio(np.maximum(first, 1), rate), 0.0)
     method = "Kupiec time until first failure, asymptotic chi-squared(1)"
@@ -166,6 +171,7 @@ def conditional_coverage(breaches: ArrayLike, n: ArrayLike, transitions: Transit
     """
     breaches, n = _counts(breaches, n, rate)
     table = _table(transitions)
+    _together(breaches, *table)
     ratio = pof_ratio(breaches, n, rate) + independence_ratio(*table)
     power = _by_length(n, lambda length, _: _bunching_power(length, rate)[1])
     method = "Christoffersen conditional coverage, asymptotic chi-squared(2)"
@@ -204,17 +210,26 @@ def count_transitions(breached: Bools) -> Transitions:
 
 def _counts(breaches: ArrayLike, n: ArrayLike, rate: float) -> tuple[Ints, Ints]:
     _refuse_rate(rate)
-    found, total = np.broadcast_arrays(_whole(breaches, "breaches"), _whole(n, "n"))
+    found, total = _together(_whole(breaches, "breaches"), _whole(n, "n"))
     if (found > total).any():
         at = np.unravel_index(np.argmax(found > total), found.shape)
         raise ParameterError(f"breaches must be at most n, got {found[at]} in {total[at]}")
     return found, total
 
 
+def _together(*counts: Ints) -> tuple[Ints, ...]:
+    """Counts in one shape; ParameterError where there is none."""
+    try:
+        return np.broadcast_arrays(*counts)
+    except ValueError as error:
+        shapes = ", ".join(str(count.shape) for count in counts)
+        raise ParameterError(f"counts must have one shape, or be single numbers, got {shapes}") from error
+
+
 def _whole(values: ArrayLike, name: str) -> Ints:
     numbers = np.asarray(values)
-    if not (np.isfinite(numbers) & (numbers >= 0) & (numbers == np.floor(numbers))).all():
-        raise ParameterError(f"{name} must be whole numbers >= 0, got {numbers}")
+    if not (np.isfinite(numbers) & (numbers >= 0) & (numbers <= MOST) & (numbers == np.floor(numbers))).all():
+        raise ParameterError(f"{name} must be whole numbers in 0..{MOST:g}, got {numbers}")
     return numbers.astype(np.int64)
 
 
@@ -224,7 +239,7 @@ def _refuse_rate(rate: float) -> None:
 
 
 def _table(transitions: Transitions) -> tuple[Ints, Ints, Ints, Ints]:
-    n00, n01, n10, n11 = np.broadcast_arrays(*(_whole(count, "transitions") for count in transitions))
+    n00, n01, n10, n11 = _together(*(_whole(count, "transitions") for count in transitions))
     return n00, n01, n10, n11
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.arrays import Floats
-from data.books import Book
+from data.books import MOST, Book
 from data.errors import DataError
 from data.history import MarketState
 from data.valuation import linear_prices
@@ -66,7 +66,7 @@ class Account:
         value = getattr(self, name)
         if value.shape != shape:
             raise DataError(f"{name} must have the shape {shape}, got {value.shape}")
-        wrong = ~(np.isfinite(value) & (value >= least) & (value <= most))
+        wrong = ~((np.abs(value) < MOST) & (value >= least) & (value <= most))
         if wrong.any():
             raise DataError(f"{name} must be finite and lie in [{least}, {most}], got {value[wrong][0]}")
 

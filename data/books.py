@@ -17,6 +17,7 @@ from data.valuation import linear_sensitivities, notionals, sensitivities, unit_
 Quantity = Floats | sparse.csr_array
 
 UNLISTED = Listing(())
+MOST = 1e100  # contracts: the square of what more are worth may be no number, and the margin of it none either
 
 
 def _list_instruments(holder: "Book | BookRecipe") -> None:
@@ -65,8 +66,10 @@ class Book:
         if self.quantity.shape != shape:
             raise DataError(f"quantity must be (portfolios, instruments) = {shape}, got {self.quantity.shape}")
         held = self.quantity.data if sparse.issparse(self.quantity) else self.quantity
-        if not np.isfinite(held).all():
-            raise DataError("quantity must be finite, got a NaN or infinite holding")
+        if not (np.abs(held) < MOST).all():
+            raise DataError(
+                f"quantity must be finite and below {MOST:g}, got a NaN or infinite holding, or a larger one"
+            )
 
     def _unit(self, state: MarketState) -> Floats:
         """USD notional a contract, 0 where nothing is held; DataError where something held has no price."""

@@ -55,8 +55,9 @@ class Instrument:
         if self.settlement not in ("linear", "inverse") or (self.kind == "spot" and self.settlement == "inverse"):
             raise DataError(f"{self.symbol}: a {self.kind} cannot settle {self.settlement!r}")
         for name in ("multiplier", "day_count"):
-            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise DataError(f"{self.symbol}: {name} must be > 0, got {getattr(self, name)}")
+            value: object = getattr(self, name)
+            if not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
+                raise DataError(f"{self.symbol}: {name} must be > 0, got {value}")
         if (self.kind in DATED) != (self.expiry is not None):
             raise DataError(f"{self.symbol}: a future or option, and nothing else, has an expiry; got {self.expiry!r}")
         self._check_option()

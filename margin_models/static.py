@@ -156,7 +156,7 @@ class StaticMargin(MarginModel):
         except ValueError as error:
             typical = 'Typical values: "YS", "QS", "MS".'
             raise ParameterError(f"review must be a pandas offset alias, got {self.review!r}. {typical}") from error
-        if self.rate is not None and not self.rate >= 0:
+        if self.rate is not None and not 0 <= self.rate < np.inf:
             raise ParameterError(f"StaticMargin.rate must be >= 0, got {self.rate}. Typical values: 0.02-0.20.")
         steps = ((0.0, 1.0), *self.tiers)
         if any(not (b[0] > a[0] and b[1] >= a[1]) for a, b in pairwise(steps)):

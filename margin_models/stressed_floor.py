@@ -292,9 +292,11 @@ class StressedFloor(MarginModel):
         return self._fits[key]
 
     def _model(self) -> MarginModel:
-        if self.window < 2 or self.windows < 1 or not self.weight > 0:
+        if self.window < 2 or self.windows < 1 or not 0 < self.weight < np.inf:
             got = (self.window, self.windows, self.weight)
-            raise ParameterError(f"StressedFloor needs window >= 2 rows, windows >= 1 and weight > 0, got {got}")
+            raise ParameterError(
+                f"StressedFloor needs window >= 2 rows, windows >= 1 and weight > 0 (finite), got {got}"
+            )
         fresh: MarginModel = FilteredHistoricalVaR() if self.model is None else clone(self.model)
         return fresh
 

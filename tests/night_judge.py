@@ -4,13 +4,14 @@ import hashlib
 import io
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, TextIO
 from unittest import mock
 
@@ -30,6 +31,10 @@ from research.night_state import NightState, read_state
 from research.parameters import read_parameters
 
 QUIET = Log(quiet=True)
+ROOT = Path(__file__).resolve().parents[1]
+OURS = tuple(f"{ROOT / name}{os.sep}" for name in ("data", "margin_models", "backtest", "research"))
+LATER = "2021-10-09"
+SOON = 5.0  # seconds within which SIGTERM must have ended a night
 
 
 # ---- What the nights do, and where they start
@@ -60,26 +65,32 @@ DEEDS = (
     Deed("approval", "waiting"),
     Deed("rollback", "three"),
 )
+UNTOLD = Deed("untold", "untold", DAYS[3])  # three nights wait to be told
+AFTER_A_GAP = Deed("after a gap", "three", LATER)
+NAMED = {deed.name: deed for deed in (*DEEDS, UNTOLD, AFTER_A_GAP)}
 
 
 @dataclass
 class Facts:
-    """What an undisturbed deed starts from and comes to."""
+    """What an undisturbed deed starts from and comes to, and how many moments of each sort it has."""
 
     roles: list[str]
     hashes: list[str]
     margins: list[list[float]]
     steps: int = 0
+    reads: int = 0
+    calls: int = 0
 
 
 @dataclass
 class Report:
-    """What one fault did: how often it counts in which column, and how long what followed took."""
+    """What one fault did: its counts by column, how long recovery took, and which sort of file it damaged."""
 
     kind: str
     counts: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    file: str = ""
 
     def wrong(self, column: str, sentence: str) -> None:
         """Something that must not be."""
@@ -113,8 +124,8 @@ def charged(folder: Path) -> list[float]:
 # ---- Faults
 
 
-class Steps:
-    """Counts the moments before, within and after each call that changes the disk, and strikes at one of them."""
+class Moments:
+    """Counts moments of a deed, and strikes at one of them, or from it on."""
 
     def __init__(self, at: int, strike: Callable[[], None], lasting: bool = False) -> None:
         self.at, self.strike, self.lasting, self.seen = at, strike, lasting, 0
@@ -124,11 +135,6 @@ class Steps:
         self.seen += 1
         if self.seen == self.at or (self.lasting and self.seen > self.at):
             self.strike()
-
-    @property
-    def struck(self) -> bool:
-        """Whether it came to it."""
-        return self.seen >= self.at
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """A call with its two moments."""
@@ -140,6 +146,10 @@ class Steps:
             return answer
 
         return counted
+
+
+class Steps(Moments):
+    """Before, within and after each call that changes the disk."""
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -159,8 +169,46 @@ class Steps:
             mock.patch.object(storage, "os", ours),
             mock.patch.object(Path, "write_bytes", halves),
             mock.patch.object(Path, "mkdir", self.around(Path.mkdir)),
+            mock.patch.object(Path, "unlink", self.around(Path.unlink)),
         ):
             yield
+
+
+class Reads(Moments):
+    """Before each call that reads a file, or asks whether there is one."""
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Count from here on."""
+        with (
+            mock.patch.object(Path, "read_bytes", self._before(Path.read_bytes)),
+            mock.patch.object(Path, "stat", self._before(Path.stat)),
+        ):
+            yield
+
+    def _before(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self.pass_one()
+            return call(*arguments, **named)
+
+        return counted
+
+
+class Calls(Moments):
+    """Each call of a function of ours."""
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Count from here on; what the strike raises, the function that was called raises."""
+        sys.setprofile(self._called)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+
+    def _called(self, frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
+            self.pass_one()
 
 
 def killed() -> None:
@@ -216,6 +264,12 @@ def attempt(report: Report, work: Callable[[], Any]) -> int:
 # ---- Judgement
 
 
+def flagged(report: Report, folder: Path) -> None:
+    """Count a fault that those who look from outside are told of."""
+    with suppress(MarginlabError, OSError):
+        report.counts["flagged"] += bool(read_state(folder / "state").stale)
+
+
 def look(report: Report, facts: Facts, folder: Path) -> None:
     """What must hold after any fault: roles old or new, every champion whole, margins old or new and positive."""
     try:
@@ -234,10 +288,12 @@ def look(report: Report, facts: Facts, folder: Path) -> None:
     try:
         margins = charged(folder)
     except MarginlabError as error:
-        report.wrong("margin", str(error))
+        report.wrong("unflagged", str(error))
         return
-    if margins not in facts.margins or not all(np.isfinite(one) and one > 0 for one in margins):
-        report.wrong("margin", f"got {margins}")
+    if not all(np.isfinite(one) and one > 0 for one in margins):
+        report.wrong("nonpositive", f"got {margins}")
+    elif margins not in facts.margins:
+        report.wrong("unflagged", f"got {margins}")
 
 
 def again(report: Report, deed: Deed, facts: Facts, folder: Path, recorder: Recorder | None = None) -> None:

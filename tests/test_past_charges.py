@@ -10,16 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
+from sklearn.base import clone
 
 from backtest.closeout import FREE, closeout
 from data import Book, BookRecipe, Coverage, Floats, Instrument, MarketHistory
 from margin_models import (
+    BoostedVolatility,
+    CombinedVolatility,
     CorrelationVaR,
+    EwmaVolatility,
     FilteredHistoricalVaR,
     GarchVolatility,
+    HarVolatility,
     HistoricalVaR,
     MarginModel,
     RateLimit,
+    RobustVaR,
     SpanLike,
     StaticMargin,
 )
@@ -50,6 +56,28 @@ def test_charges_are_those_of_the_rebuilt_recipe_at_each_row(model: MarginModel,
         expected = fitted.margin(history.rows(0, int(row) + 1), recipe.at(state))
         assert_allclose(charge[:-1], expected[:-1], rtol=1e-9, atol=1e-15)
     assert np.isnan(told[:, recipe.portfolios.index("empty")]).all()
+
+
+def test_charges_by_a_model_that_remembers_are_those_of_one_that_forgets_bit_for_bit(history: MarketHistory) -> None:
+    """A plain loop: at each row a model fitted afresh, which was never asked before."""
+    forecasters = [
+        EwmaVolatility(half_life=10),
+        EwmaVolatility(half_life=40),
+        HarVolatility(),
+        BoostedVolatility(trees=5),
+    ]
+    model = RobustVaR(CombinedVolatility(forecasters, adaptive=False))
+    rows = np.array([310, 330, 331, 400])
+    book = some_books().at(history.now)
+    shares = Proportions.of(book, history.now)
+    told = of_books(history, rows).charges(clone(model).fit(history.rows(0, 320), COVERAGE), "any")
+    for row, charge in zip(rows.tolist(), told, strict=True):
+        then, _ = shares.at(history.at(row))
+        alone = clone(model).fit(history.rows(0, 320), COVERAGE)
+        gross = then.gross(history.at(row))
+        some = gross > 0
+        expected = alone.margin(history.rows(0, row + 1), then)[some] / gross[some]
+        assert_array_equal(charge[some], expected)
 
 
 @pytest.mark.parametrize("path", ["end", "worst"])

@@ -49,6 +49,11 @@ def named(parameters: Mapping[str, T], name: str) -> T:
     return parameters[name]
 
 
+def known_or_other(parameters: Mapping[str, T], name: str) -> T:
+    """The parameters of this name, else those of "other"; ParameterError where there are neither."""
+    return parameters[name] if name in parameters else named(parameters, "other")
+
+
 def _demand(name: str, array: Floats, right: NDArray[np.bool_], rule: str) -> Floats:
     if not right.all():
         wrong = array[~right].ravel() if array.ndim else array.reshape(1)

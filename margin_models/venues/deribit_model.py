@@ -13,6 +13,7 @@ from margin_models.revalue import instrument_pnl
 from margin_models.scenarios import Scenarios, VolTerm
 from margin_models.venues import deribit
 from margin_models.venues.accounts import account_size, in_dollars, index_prices, requirement, worst_of
+from margin_models.venues.checks import known_or_other
 from margin_models.venues.provenance import Provenance
 
 _UNREAD = Provenance("M", "no page of the venue's for such a coin was read: wider than BTC and ETH, no gain offsets")
@@ -100,7 +101,7 @@ class DeribitPortfolioMargin(MarginModel):
         return requirement(book, state, parts, told.maintenance, worst, size)
 
     def _rules(self, state: MarketState) -> list[deribit.PairRules]:
-        return [self.pairs.get(f"{name}_USD", self.pairs["other"]) for name in state.underlyings]
+        return [known_or_other(self.pairs, f"{name}_USD") for name in state.underlyings]
 
     def _groups(self, listing: Listing, state: MarketState, rules: list[deribit.PairRules]) -> list[_Group]:
         """One an underlying and kind of settlement that is listed."""
@@ -109,7 +110,7 @@ class DeribitPortfolioMargin(MarginModel):
         for a, name in enumerate(state.underlyings):
             for coin in (False, True):
                 own = (column == a) & (listing.inverse == coin)
-                settled = self.currencies.get(name if coin else "USD", self.currencies["other"])
+                settled = known_or_other(self.currencies, name if coin else "USD")
                 if own.any():
                     groups.append(_Group(rules[a], settled, own, coin, float(index[a])))
         return groups

@@ -14,7 +14,7 @@ from data import Book, Floats, MarketHistory
 from margin_models.base import MarginModel, Requirement
 from margin_models.venues import derive_pmrm, derive_pmrm2, derive_pmrm2_rules, derive_srm, derive_srm_rules
 from margin_models.venues.accounts import requirement, worst_of
-from margin_models.venues.checks import parameter
+from margin_models.venues.checks import known_or_other, parameter
 from margin_models.venues.derive_feeds import Market
 from margin_models.venues.derive_market import CurrencyBook, currency_books
 from margin_models.venues.derive_scan import ScanMargin
@@ -96,7 +96,7 @@ class DerivePmrm2Margin(MarginModel):
         )
         none = np.zeros_like(held.base)
         owned = derive_pmrm2.Holdings(none, held.quantity, held.perpetual, none, held.base[:, None])
-        return derive_pmrm2.margins(owned, market, self.rules.get(name, self.rules["other"]))
+        return derive_pmrm2.margins(owned, market, known_or_other(self.rules, name))
 
 
 class DerivePmrmMargin(MarginModel):
@@ -127,7 +127,7 @@ class DerivePmrmMargin(MarginModel):
         market = Market(held.spot, 1.0, 1.0, held.spot, 1.0, held.expiries, held.options)
         none = np.zeros_like(held.base)
         owned = derive_pmrm.Holdings(none, held.quantity, held.perpetual, none, held.base)
-        return derive_pmrm.margins(owned, market, self.rules.get(name, self.rules["other"]))
+        return derive_pmrm.margins(owned, market, known_or_other(self.rules, name))
 
 
 class DeriveSrmMargin(MarginModel):
@@ -165,7 +165,7 @@ class DeriveSrmMargin(MarginModel):
     def _margin(self, name: str, held: CurrencyBook) -> derive_srm.CurrencyMargin:
         market = derive_srm.Market(held.spot, 1.0, held.spot, 1.0, held.expiries, held.options)
         owned = derive_srm.Holdings(held.quantity, held.perpetual, np.zeros_like(held.base), held.base)
-        return derive_srm.currency_margin(owned, market, 1.0, self.rules.get(name, self.rules["other"]))
+        return derive_srm.currency_margin(owned, market, 1.0, known_or_other(self.rules, name))
 
 
 def _asked(past: MarketHistory, book: Book, scans: Mapping[str, ScanMargin]) -> Requirement:

@@ -9,7 +9,7 @@ from data import Book, Floats, MarketHistory
 from margin_models.base import MarginModel, Requirement
 from margin_models.venues import drift
 from margin_models.venues.accounts import account, index_prices, perpetual_positions, requirement
-from margin_models.venues.checks import parameter
+from margin_models.venues.checks import known_or_other, parameter
 from margin_models.venues.provenance import Provenance
 
 
@@ -66,7 +66,7 @@ class DriftMargin(MarginModel):
         size = value / index_prices(state)[positions.column]
         initial, maintenance = value.copy(), value.copy()
         for a, name in enumerate(state.underlyings):
-            rules = self.parameters.get(name, self.parameters["other"])
+            rules = known_or_other(self.parameters, name)
             own = positions.column == a
             initial[own] *= drift.margin_fraction(size[own], rules.size_factor, rules.initial)
             maintenance[own] *= drift.margin_fraction(size[own], rules.size_factor, rules.maintenance)

@@ -83,6 +83,7 @@ class VegaMargin(MarginModel):
 
     def requirement(self, past: MarketHistory, book: Book) -> Requirement:
         """Initial margin by underlying, and maintenance margin; HistoryError where a held one has no volatility."""
+        parameter("drift", self.drift, -100.0, 100.0)  # a year: e to that power is a number
         state, rules = past.now, self.rules
         positions = perpetual_positions(book, state)
         volatility = self.volatility_[positions.column]
