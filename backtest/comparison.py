@@ -191,7 +191,8 @@ def _through(run: Replay, inside: np.ndarray) -> dict[str, float]:
 
 
 def named(models: Models) -> dict[str, MarginModel]:
-    """Models by name, their repr where they come without; ParameterError where two share one, or none is given."""
+    """Models by name, their repr where they come without; ParameterError where two share one, or one is no model."""
+    _refuse_one(models)
     if isinstance(models, Mapping):
         by_name = dict(models)
     else:
@@ -200,7 +201,30 @@ def named(models: Models) -> dict[str, MarginModel]:
             raise ParameterError(f"models must differ, got {[repr(model) for model in models]}")
     if not by_name:
         raise ParameterError("at least one model is needed, got none")
+    for name, model in by_name.items():
+        _refuse_no_model(name, model)
     return by_name
+
+
+def _refuse_one(models: object) -> None:
+    if isinstance(models, MarginModel):
+        raise ParameterError(f"models must be a list, or a mapping from names, got one model: [{models!r}]")
+
+
+def _refuse_no_model(name: str, model: object) -> None:
+    if isinstance(model, type):
+        raise ParameterError(f"a model must be an instance, got the class itself: {model.__name__}()")
+    if not isinstance(model, MarginModel):
+        kind = type(model).__name__
+        raise ParameterError(f"a model must be a MarginModel (class {kind}(MarginModel): ...), got {kind} as {name!r}")
+
+
+def _refuse_no_history(history: object) -> None:
+    if not isinstance(history, MarketHistory):
+        kind = type(history).__name__
+        raise ParameterError(
+            f"history must be a MarketHistory (MarketHistory.from_frame(closes) makes one), got {kind}"
+        )
 
 
 def compare(
@@ -232,6 +256,7 @@ def compare(
         As `replay` does.
     """
     by_name = named(models)
+    _refuse_no_history(history)
     books = books if books is not None else default_books(history)
     coverage = coverage or default_coverage(history)
     window = window if window is not None else default_window(history, coverage)

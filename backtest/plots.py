@@ -56,7 +56,7 @@ def plot_margin(run: "Replay", portfolio: str, ax: "Axes | None" = None) -> "Axe
     ax.plot(table.index, margin, color=INK, linewidth=1.2, label="margin")
     ax.plot(table.index[breached], loss[breached], "o", color=ALARM, markersize=4, label=f"breach ({breached.sum()})")
     ax.set(ylabel="% of gross notional", title=titled(f"{run.model}: {portfolio}", run.implied), ylim=(0.0, None))
-    ax.legend(loc="upper left", frameon=False, fontsize=8)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize=8, ncols=3)
     return ax
 
 
@@ -84,14 +84,17 @@ def plot_break(runs: Sequence["Replay"], portfolio: str, at: str | np.datetime64
 def plot_frontier(comparison: "Comparison", ax: "Axes | None" = None) -> "Axes":
     """Mean shortfall against mean margin as each model is scaled; the dot is the margin as charged."""
     ax = _axes(ax, 8.0, 5.0)
-    multiples = np.linspace(0.3, 2.5, 45)
+    multiples, lowest = np.linspace(0.3, 2.5, 45), np.inf
     for name, run in comparison.replays.items():
         margin, shortfall = frontier(run, multiples)
         charged, lost = frontier(run, np.ones(1))
         style = ":" if name in comparison.unranked else "-"
         (line,) = ax.plot(100 * margin, 1e4 * shortfall, style, linewidth=1.3, label=name)
         ax.plot(100 * charged, 1e4 * lost, "o", color=line.get_color(), markersize=5)
+        lowest = min([lowest, *(1e4 * lost[lost > 0])])
     ax.set(xlabel="mean margin, % of gross notional", ylabel="mean shortfall, basis points", yscale="log")
+    if np.isfinite(lowest):
+        ax.set_ylim(bottom=lowest / 30.0)  # below, a curve hangs on a loss or two and runs down for ever
     ax.set_title(f"{comparison.market}: nearer the lower left is better")
     ax.legend(frameon=False, fontsize=8)
     return ax

@@ -254,6 +254,7 @@ def walk(
     for step, row in enumerate(rows):
         if step % refit_every == 0:
             fitted = next(fits)
+            _refuse_no_fit(model, fitted)
         past = history.rows(0, row + 1)
         book = source.at(past.now)
         asked, law = charge_and_law(fitted, past, book)
@@ -357,6 +358,11 @@ def _collect(fitted: MarginModel | None, notes: dict[str, int]) -> None:
             notes[note] = notes.get(note, 0) + (said if counted else 1)
 
 
+def _refuse_no_fit(model: MarginModel, fitted: object) -> None:
+    if not isinstance(fitted, MarginModel):
+        raise ModelError(f"{model!r}: fit must return self, got {fitted!r:.60}")
+
+
 def _refuse_broken(model: MarginModel, asked: Requirement, portfolios: tuple[str, ...], time: np.datetime64) -> None:
     """ModelError for a requirement that is not one finite number >= 0 a portfolio."""
     # Any object: a model of someone's own may be untyped.
@@ -365,7 +371,7 @@ def _refuse_broken(model: MarginModel, asked: Requirement, portfolios: tuple[str
         if not isinstance(margin, np.ndarray) or margin.shape != (len(portfolios),):
             raise ModelError(
                 f"{model!r}: {kind} margin at {str(time)[:19]} must have the shape ({len(portfolios)},), "
-                f"got {np.asarray(margin).shape}"
+                f"got {None if margin is None else np.asarray(margin).shape}"
             )
         wrong = np.flatnonzero(~(np.isfinite(margin) & (margin >= 0)))
         if wrong.size:

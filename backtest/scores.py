@@ -114,7 +114,7 @@ class Scorecard:
         return ScorecardPlots(self)
 
     def _repr_html_(self) -> str:
-        return self.to_frame().to_html(float_format="{:.6g}".format)
+        return self.summary().to_html(header=False)
 
 
 def worst_twentieth(by_book: Floats) -> float:

@@ -181,6 +181,10 @@ class MarketHistory:
         if missing not in ("refuse", "hole"):
             raise ParameterError(f"missing must be 'refuse' or 'hole', got {missing!r}")
         closes = closes.to_frame() if isinstance(closes, pd.Series) else closes
+        if not hasattr(closes, "columns"):
+            raise DataError(
+                f"closes must be a frame with a column an asset (pd.read_csv reads a file), got {closes!r:.60}"
+            )
         names = tuple(str(column) for column in closes.columns)
         time = utc_stamps(pd.Index(closes.index), tz, source)
         refuse_bad_stamps(time, source)

@@ -201,7 +201,7 @@ def _announcing(total: int, progress: bool) -> Iterator[Announce]:
     if not progress or not total:
         yield lambda _: None
     elif _redraws(sys.stderr):
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         with tqdm(total=total, file=sys.stderr, dynamic_ncols=True) as bar:
             yield lambda label: _advance(bar, label)

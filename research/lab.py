@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,9 @@ from backtest.scores import peak_to_trough
 from data import Floats
 from research.lab_candidates import OURS, RIVALS, STATIC, Candidate, Role, candidates, members
 from research.lab_power import Power, power_of_set
+
+if TYPE_CHECKING:
+    from research.shown_lab import LaboratoryPlots
 
 __all__ = [
     "OURS",
@@ -188,6 +192,13 @@ class Laboratory:
         if "fz0" in table:
             shown["FZ0"] = table["fz0"]
         return pd.DataFrame(shown)
+
+    @property
+    def plot(self) -> "LaboratoryPlots":
+        """Pictures: `lab.plot.frontier()`, `.ranking()`."""
+        from research.shown_lab import LaboratoryPlots
+
+        return LaboratoryPlots(self)
 
     def to_json(self) -> str:
         """The tables, the sentences and the notes."""

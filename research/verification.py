@@ -4,8 +4,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from data import MarginlabError, MarketHistory, ParameterError, SnapshotError
 from data.sealed import read_whole, unsealed
@@ -40,6 +43,26 @@ class Verification:
     def holds(self) -> bool:
         """Whether nothing was found wrong."""
         return not self.problems
+
+    def summary(self) -> pd.DataFrame:
+        """What a person reads first."""
+        shown = {
+            "the bundle": "holds" if self.holds else "does not hold",
+            "numbers recomputed": f"{self.numbers:,}",
+            "problems": f"{len(self.problems):,}",
+            "notes": f"{len(self.notes):,}",
+            "sha256 of its manifest": self.identity,
+        }
+        return pd.DataFrame({"": shown})
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a problem, then one row a note."""
+        rows = [("problem", text) for text in self.problems] + [("note", text) for text in self.notes]
+        return pd.DataFrame(rows, columns=["kind", "found"])
+
+    def _repr_html_(self) -> str:
+        found = "".join(f"<li>{kind}: {escape(text)}</li>" for kind, text in self.to_frame().to_numpy())
+        return f"{self.summary().to_html(header=False)}<ul>{found}</ul>"
 
 
 def verify_bundle(

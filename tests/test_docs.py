@@ -9,13 +9,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from backtest import Comparison, compare
-from data import MarketHistory
-from margin_models import HistoricalVaR, MarginModel
+from backtest import Comparison
 from markets import two_coins
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,14 +49,30 @@ def test_an_own_data_frame_takes_three_lines_and_an_own_model_ten(
     assert lines_of_code(model) <= 10
     two_coins(500).to_frame().tz_localize(None).dropna().to_csv(tmp_path / "prices.csv")
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"np": np, "pd": pd, "compare": compare, "MarketHistory": MarketHistory}
-    names |= {"MarginModel": MarginModel, "HistoricalVaR": HistoricalVaR}
-    exec(frame + model, names)
+    names: dict[str, Any] = {}
+    exec(snippet("quant.md", "the imports") + frame + model, names)
     exec(snippet("quant.md", "a comparison").replace("history)", "history, progress=False)"), names)
     told = names["comparison"]
     assert isinstance(told, Comparison)
     assert set(told.replays) == {"HistoricalVaR()", "Mine()"}
     assert told.scores["Mine()"].coverage > 0.95
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_readme_runs_as_it_stands_in_a_fresh_kernel(tmp_path: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    two_coins(500).to_frame().tz_localize(None).dropna().to_csv(tmp_path / "prices.csv")
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    book: Any = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])  # type: ignore[no-untyped-call]
+    NotebookClient(book, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = book.cells[0].outputs
+    assert not [one for one in outputs if one.get("name") == "stderr"]
+    shown = [one.data["text/html"] for one in outputs if one.output_type == "execute_result"]
+    assert len(shown) == 1
+    assert "Mine()" in shown[0]
+    assert "HistoricalVaR()" in shown[0]
 
 
 def test_the_gate_of_the_page_passes_and_refuses() -> None:

@@ -77,7 +77,7 @@ def collect(pieces: Sequence[Piece], folder: Path, waiter: Waiter, *, progress: 
     SourceError
         Where the folder cannot be written, or another process fetches to it.
     """
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     with alone(folder):
         journal = Journal(folder, waiter.timing)

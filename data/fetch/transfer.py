@@ -68,7 +68,7 @@ def fetch(
 def _all(
     transfer: "Transfer", plan: Sequence[Wanted], jobs: int, progress: bool
 ) -> Iterator[tuple[Wanted, list[Outcome]]]:
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     with ThreadPoolExecutor(jobs) as threads, tqdm(total=len(plan), unit="file", disable=not progress) as bar:
         running = {threads.submit(transfer.bring, wanted): wanted for wanted in dict.fromkeys(plan)}

