@@ -31,7 +31,8 @@ class RobustVaR(MarginModel):
     and short, each over its own quantile at the anchor, in one pool. Eurex's PRISMA replaces a quantile in this way
     ("robust VaR", by the ratio of t quantiles); here the ratio is learned. It supposes that standardised tails are
     alike across books, which holds where volatility is what tells them apart, and fails for books whose loss is
-    bounded or bends: portfolios that hold options keep the quantile of their own sample.
+    bounded or bends: portfolios that hold options keep the quantile of their own sample. So do those whose quantile at
+    the anchor is no loss, as of an asset that rarely moves: no multiple of nothing says what lies further out.
 
     Parameters
     ----------
@@ -86,10 +87,10 @@ class RobustVaR(MarginModel):
         shape, own = self._shape(past), _holds_options(book)
 
         def pooled(cohort: Cohort) -> tuple[Floats, Floats]:
-            anchored = np.maximum(book_tails(cohort.losses, self._anchor)[0], 0.0)
-            bent = own[cohort.portfolios]
-            var = np.where(bent, empirical.var[cohort.portfolios], shape.var * anchored)
-            return var, np.where(bent, empirical.es[cohort.portfolios], shape.es * anchored)
+            anchored = book_tails(cohort.losses, self._anchor)[0]
+            kept = own[cohort.portfolios] | (anchored <= 0.0)
+            var = np.where(kept, empirical.var[cohort.portfolios], shape.var * anchored)
+            return var, np.where(kept, empirical.es[cohort.portfolios], shape.es * anchored)
 
         return TailForecast(*tails_of(sample_of(empirical), pooled))
 

@@ -24,7 +24,7 @@ from backtest.procyclicality import DAYS, largest_call
 from backtest.scores import peak_to_trough
 from data import Floats
 from research.lab_candidates import OURS, RIVALS, STATIC, Candidate, Role, candidates, members
-from research.lab_power import Power, power_of_set
+from research.lab_power import LEAST_DATES, Power, power_of_set, too_few
 
 if TYPE_CHECKING:
     from research.shown_lab import LaboratoryPlots
@@ -44,6 +44,7 @@ __all__ = [
 
 SHARE = 0.9  # of the intervals
 PINBALL, FZ0 = "pinball loss", "FZ0"
+_ABSOLUTE = ("equal_margin", "equal_shortfall", "mean_margin", "mean_shortfall", "coverage")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +66,9 @@ class Laboratory:
 
     @cached_property
     def mark(self) -> str:
-        """The better rival: that of `RIVALS` with less margin at equal coverage."""
-        cards = self.comparison.scores
-        return min(RIVALS, key=lambda name: cards[name].equal_margin)
+        """The better rival: that of `RIVALS` with less margin at equal coverage; the first where neither's is known."""
+        margins = {name: self.comparison.scores[name].equal_margin for name in RIVALS}
+        return min(margins, key=lambda name: margins[name] if np.isfinite(margins[name]) else np.inf)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a candidate: the three axes at equal coverage, losses, and the ratio to the mark.
@@ -155,13 +156,16 @@ class Laboratory:
 
     @cached_property
     def power(self) -> dict[str, Power]:
-        """What the model confidence set of each loss can see, had the mark been worse than all the others."""
+        """What the model confidence set of each loss can see, had the mark been worse than all the others.
+
+        Not told of a loss that is known on fewer than 60 dates.
+        """
         told = {}
         losses, laws = self.comparison.losses, self.comparison.law_losses
-        if losses.testable:
+        if _judged(losses):
             by_date = {name: self.comparison.judgements[name].by_date for name in losses.models}
             told[PINBALL] = power_of_set(by_date, self.mark, losses.block, relative=True)
-        if laws is not None and laws.testable:
+        if laws is not None and _judged(laws):
             runs = {name: self.comparison.replays[name] for name in laws.models}
             pairs = np.logical_and.reduce([scored_by_law(run) for run in runs.values()])
             stated = {name: law_losses(run, pairs) for name, run in runs.items()}
@@ -170,7 +174,7 @@ class Laboratory:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Whether prediction pays here, on each axis, in words."""
+        """Whether prediction pays here, on each axis, in words; what rests on fewer than 60 dates is not judged."""
         return tuple(_verdicts(self))
 
     def summary(self) -> pd.DataFrame:
@@ -180,7 +184,7 @@ class Laboratory:
             "for": table["role"],
             "margin at equal coverage, %": 100.0 * table["equal_margin"],
             "over the mark (90 %)": [
-                f"{r:.3f} ({low:.3f} to {high:.3f})"
+                f"{r:.3f} ({low:.3f} to {high:.3f})" if np.isfinite([r, low, high]).all() else "n/a"
                 for r, low, high in table[["ratio", "ratio_low", "ratio_high"]].to_numpy()
             ],
             "shortfall, bp": 1e4 * table["equal_shortfall"],
@@ -251,22 +255,46 @@ def laboratory(
 
 
 def _verdicts(lab: Laboratory) -> list[str]:
+    decisions = len(lab.comparison.replays[OURS].time)
+    if decisions < LEAST_DATES:
+        return [_sentence(too_few(decisions))]
     table = lab.to_frame()
-    ratio, low, high = (float(table[name][OURS]) for name in ("ratio", "ratio_low", "ratio_high"))
-    sure = "beyond chance" if high < 1.0 or low > 1.0 else "which may be chance"
-    told = [
-        f"At equal coverage the prediction asks for {_less(ratio)} margin than {lab.mark} "
-        f"(ratio {ratio:.3f}, 90 % interval {low:.3f} to {high:.3f}), {sure}."
-    ]
+    told = [_capital(lab, table)]
     for what, losses in ((PINBALL, lab.comparison.losses), (FZ0, lab.comparison.law_losses)):
-        if losses is not None and losses.testable:
+        if losses is not None and _judged(losses):
             told += [_told_of(what, losses, lab.mark), lab.power[what].sentence]
+        elif losses is not None and losses.dates < LEAST_DATES:
+            told.append(f"Its {what}: {too_few(losses.dates)}.")
     ours, mark = (float(table["peak_to_trough"][name]) for name in (OURS, lab.mark))
-    word = "no higher than" if ours <= mark else "higher than"
-    told.append(f"Its peak-to-trough is {ours:.1f}, {word} the {mark:.1f} of {lab.mark}.")
-    if STATIC in table.index:
+    if np.isfinite([ours, mark]).all():
+        word = "no higher than" if ours <= mark else "higher than"
+        told.append(f"Its peak-to-trough is {ours:.1f}, {word} the {mark:.1f} of {lab.mark}.")
+    if STATIC in table.index and np.isfinite(table.loc[[OURS, STATIC], list(_ABSOLUTE)].to_numpy(float)).all():
         told.append(_against_static(table))
     return told
+
+
+def _capital(lab: Laboratory, table: pd.DataFrame) -> str:
+    judged = lab.comparison.judgements
+    dates = int((np.isfinite(judged[OURS].by_date) & np.isfinite(judged[lab.mark].by_date)).sum())
+    ratio, low, high = (float(table[name][OURS]) for name in ("ratio", "ratio_low", "ratio_high"))
+    if dates < LEAST_DATES:
+        return f"Margin at equal coverage: {too_few(dates)}."
+    if not np.isfinite([ratio, low, high]).all():
+        return f"Margin at equal coverage: not known of both the prediction and {lab.mark}."
+    sure = "beyond chance" if high < 1.0 or low > 1.0 else "which may be chance"
+    return (
+        f"At equal coverage the prediction asks for {_less(ratio)} margin than {lab.mark} "
+        f"(ratio {ratio:.3f}, 90 % interval {low:.3f} to {high:.3f}), {sure}."
+    )
+
+
+def _judged(losses: LossComparison) -> bool:
+    return losses.testable and losses.dates >= LEAST_DATES
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _against_static(table: pd.DataFrame) -> str:
@@ -306,10 +334,13 @@ def _told(what: str, losses: LossComparison) -> pd.DataFrame:
 
 
 def told_shares(table: pd.DataFrame, what: str) -> list[str]:
-    """Shares of `Laboratory.prices` in percent with their intervals: `what` is "extra" or "equal"."""
+    """Shares of `Laboratory.prices` in percent with their intervals, "n/a" if unknown: `what` is "extra" or "equal"."""
     first = {"extra": "extra_margin", "equal": "equal_extra"}[what]
     figures = 100.0 * table[[first, f"{what}_low", f"{what}_high"]]
-    return [f"{share:+.1f} ({low:+.1f} to {high:+.1f})" for share, low, high in figures.to_numpy()]
+    return [
+        f"{share:+.1f} ({low:+.1f} to {high:+.1f})" if np.isfinite([share, low, high]).all() else "n/a"
+        for share, low, high in figures.to_numpy()
+    ]
 
 
 def _about(share: float, drawn: Floats) -> tuple[float, float]:

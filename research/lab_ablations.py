@@ -67,21 +67,35 @@ def known_of(history: MarketHistory) -> dict[str, tuple[str, ...]]:
     """Predictors and features of the history by kind, in the order of `KINDS`; none where the data has none.
 
     A feature that is the same for all of several underlyings is a macro series; any other that is not told by bars,
-    option prices or funding counts as order flow.
+    option prices or funding counts as order flow. What is unknown throughout is not in the data. A feature and a
+    predictor of one kind and one name are told once.
     """
+    features, predictors = _features_of(history), _predictors_of(history)
+    return {kind: tuple(dict.fromkeys(features[kind] + predictors[kind])) for kind in KINDS}
+
+
+def _features_of(history: MarketHistory) -> dict[str, list[str]]:
     told: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for place, name in enumerate(history.feature_names):
-        told[_kind_of(name, common=_is_common(history, place))].append(name)
-    several = len(history.underlyings) > 1
-    for kind, group, there in (
-        (IMPLIED, "implied variance", history.surfaces is not None),
-        (CROSS, "other assets", several),
-        (FUNDING, "funding", history.funding is not None),
-        (VOLUME, "volume", history.volume is not None),
-        (CALENDAR, "calendar", True),
-    ):
-        told[kind] += [name for name in NAMES if there and group_of(name) == group]
-    return {kind: tuple(names) for kind, names in told.items()}
+        if history.features is not None and _is_there(history.features[:, :, place]):
+            told[_kind_of(name, common=_is_common(history, place))].append(name)
+    return told
+
+
+def _predictors_of(history: MarketHistory) -> dict[str, list[str]]:
+    there = {
+        (IMPLIED, "implied variance"): _is_there(history.surfaces),
+        (CROSS, "other assets"): len(history.underlyings) > 1,
+        (FUNDING, "funding"): _is_there(history.funding),
+        (VOLUME, "volume"): _is_there(history.volume),
+        (CALENDAR, "calendar"): True,
+    }
+    groups = {kind: group for (kind, group), known in there.items() if known}
+    return {kind: [name for name in NAMES if group_of(name) == groups.get(kind)] for kind in KINDS}
+
+
+def _is_there(panel: Floats | None) -> bool:
+    return panel is not None and bool(np.isfinite(panel).any())
 
 
 def _kind_of(feature: str, *, common: bool) -> str:
@@ -106,13 +120,14 @@ def without(kind: str, history: MarketHistory, parts: Parts) -> dict[str, Volati
     Without cross-asset knowledge LightGBM learns of each underlying alone, and so does HAR. Without implied volatility
     there is no forecaster that rests on it either.
     """
-    names = known_of(history)[kind]
-    if not names:
+    features, predictors = _features_of(history)[kind], _predictors_of(history)[kind]
+    if not features and not predictors:
         return None
     if kind == CROSS:
         return {name: _apart(part) for name, part in parts.items()}
+    blind = AllBut(of_features=tuple(features), of_predictors=tuple(predictors))
     return {
-        name: clone(part).set_params(features=AllBut(names)) if isinstance(part, BoostedVolatility) else part
+        name: clone(part).set_params(features=blind) if isinstance(part, BoostedVolatility) else part
         for name, part in parts.items()
         if kind != IMPLIED or not isinstance(part, ImpliedVolatility)
     }

@@ -208,6 +208,8 @@ def breaker_chart(alarms: pd.DataFrame, *, prefix: str = "breaker") -> str:
 def breaker_sentence(alarms: pd.DataFrame) -> str:
     """What the lowest trip level and a middle one miss and cost on crash days, in words."""
     table = 100.0 * alarms.loc[CRASH][["missed", "false"]]
+    if not np.isfinite(table.to_numpy(float)).all():
+        return "On crash days there are too few breaches, or days without one, to judge an alarm by."
     told = [
         f"at {trip:g} deviations the alarm misses {row['missed']:.0f} % of breaches and is false on {row['false']:.0f} "
         "% of the other decisions"

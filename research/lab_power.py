@@ -12,6 +12,16 @@ from data.arrays import Ints
 
 REPETITIONS, DRAWS, SEED = 100, 199, 1202
 SHIFTS = (0.0, 0.02, 0.05, 0.10)
+LEAST_DATES = 60  # fewer are not judged: at 99 % they hold less than one breach of a book
+
+
+def too_few(dates: int) -> str:
+    """What is said where a judgement would need more dates.
+
+    >>> too_few(11)
+    'too few dates to judge (11; 60 or more wanted)'
+    """
+    return f"too few dates to judge ({dates:,}; {LEAST_DATES} or more wanted)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,9 @@ class Power:
 
     @property
     def sentence(self) -> str:
-        """The shares in words."""
+        """The shares in words; that they tell nothing, where dates are fewer than 60."""
+        if self.dates < LEAST_DATES:
+            return f"Its power: {too_few(self.dates)}."
         worse = [(self._much(shift), f"{100.0 * share:.0f} %") for shift, share in self.left_out.items() if shift]
         much, share = worse[0]
         rest = "".join(f", of {share} at {much} more" for much, share in worse[1:])

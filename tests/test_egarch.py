@@ -8,9 +8,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from test_egarch_walk import USUAL, every_law, series
-from test_garch import history, simulated, struck
+from test_garch import (
+    assert_nothing_said_of_nothing,
+    assert_served_by_name,
+    history,
+    simulated,
+    struck,
+)
 
 from data import ConvergenceError, Coverage, Floats, HistoryError
+from data.sources.synthetic import garch_t
 from margin_models import ArchVolatility, EgarchVolatility
 from margin_models.kernels.recursions import ewma_variance
 from margin_models.volatility.egarch import BURN
@@ -197,3 +204,41 @@ def test_a_short_window_is_refused_alone_and_among_many() -> None:
 def test_an_asset_without_any_price_has_no_forecast() -> None:
     past = history(np.column_stack([0.01 * series(400), np.full(400, np.nan)]))
     assert np.isnan(EgarchVolatility().fit(past, DAY).forecast(past)).tolist() == [False, True]
+
+
+def test_a_law_whose_filter_does_not_forget_its_start_is_refused() -> None:
+    """Its likelihood's slopes fade within the window; begun earlier, its filter falls to a thousandth of EWMA's."""
+    past = garch_t(1400, (0.02, 0.03, 0.01, 0.02), seed=3044).history
+    model = EgarchVolatility().fit(past.rows(500, 1000), DAY)
+    assert list(model.failures_) == ["SYN1"]
+    assert "the filter does not forget its start" in model.failures_["SYN1"]
+    for first in (300, 0):
+        longer = model.forecast(past.rows(first, 1000))
+        assert_allclose(longer, model.forecast(past.rows(500, 1000)), rtol=1e-2)
+
+
+@pytest.mark.parametrize(("away", "bound"), [(9.0, 10.0), (-9.0, 0.1)])
+def test_no_forecast_of_one_row_leaves_a_tenth_to_ten_times_ewma(away: float, bound: float) -> None:
+    past = history(0.01 * series(900))
+    model = EgarchVolatility().fit(past, DAY)
+    law = model.laws_["A0"]
+    model.laws_["A0"] = law._replace(omega=math.log(law.level) + away, alpha=0.0, gamma=0.0, beta=0.0)
+    ewma = ewma_variance(past.returns(DAY) ** 2, 0.94, np.array([law.level]))
+    assert_allclose(model.forecasts(past, 700), bound * np.sqrt(ewma[-700:]), rtol=1e-12)
+
+
+def test_stops_that_walk_back_are_fitted_as_alone() -> None:
+    past, stops = garch_t(700, (0.02, 0.03, 0.01), seed=5).history, [700, 430, 400]
+    for stop, fitted in zip(stops, EgarchVolatility().fit_many(past, stops, 380, DAY), strict=True):
+        alone = EgarchVolatility().fit(past.rows(stop - 380, stop), DAY)
+        assert (fitted.laws_, fitted.failures_) == (alone.laws_, alone.failures_)
+
+
+def test_laws_are_found_by_name_and_an_unknown_name_is_refused() -> None:
+    past = history(np.column_stack([0.01 * series(500), 0.03 * series(500, seed=8), struck(500)]))
+    assert_served_by_name(EgarchVolatility().fit(past, Coverage(horizon="2D")), past)
+
+
+def test_no_row_asked_for_or_none_known_is_no_forecast() -> None:
+    past = history(0.01 * series(400))
+    assert_nothing_said_of_nothing(EgarchVolatility().fit(past, DAY), past)

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from data import Clock, ConvergenceError, Coverage, Floats, HistoryError, MarketHistory
+from margin_models import EwmaVolatility, VolatilityForecaster
 from margin_models.kernels.recursions import ewma_variance, garch_variance
 from margin_models.volatility.garch import (
     BURN,
@@ -46,6 +48,26 @@ def history(returns: Floats, clock: str = "1D") -> MarketHistory:
     first = np.datetime64("2020-01-01", "ns")
     time = Clock(clock).grid(first, first + np.timedelta64(10_000, "D"))[: len(spot)]
     return MarketHistory(time, tuple(f"A{i}" for i in range(columns.shape[1])), spot, Clock(clock))
+
+
+def assert_served_by_name(model: VolatilityForecaster, past: MarketHistory) -> None:
+    """Underlyings of the fit in another order, or some of them, are forecast alike; another one is an error."""
+    names, told = np.array(past.underlyings), model.forecasts(past, 30)
+    for chosen in ([2, 0, 1], [1], [2, 1]):
+        other = MarketHistory(past.time, tuple(names[chosen].tolist()), past.spot[:, chosen].copy(), past.clock)
+        assert_array_equal(model.forecasts(other, 30), told[:, chosen])
+    assert_array_equal(model.forecasts(past, 30), told)
+    strange = MarketHistory(past.time, (names[0], "NEW", names[2]), past.spot, past.clock)
+    with pytest.raises(HistoryError, match=f"underlyings of its fit, {', '.join(names)}; got NEW in"):
+        model.forecasts(strange, 30)
+
+
+def assert_nothing_said_of_nothing(model: VolatilityForecaster, past: MarketHistory) -> None:
+    """No row asked for has no forecast, and a history without rows none that is known; nor do these disturb others."""
+    told, size = model.forecasts(past, 3), len(past.underlyings)
+    assert model.forecasts(past, 0).shape == model.forecasts(past.rows(0, 0), 0).shape == (0, size)
+    assert_array_equal(model.forecasts(past.rows(0, 0), 2), np.full((2, size), np.nan))
+    assert_array_equal(model.forecasts(past, 3), told)
 
 
 def struck(rows: int = 600, row: int = 300) -> Floats:
@@ -329,3 +351,23 @@ def test_an_asset_without_any_price_has_no_forecast() -> None:
 def test_a_window_below_250_returns_is_refused() -> None:
     with pytest.raises(HistoryError, match="needs 251 rows"):
         GarchVolatility().fit(history(0.01 * simulated(249)), DAY)
+
+
+def test_stops_that_walk_back_are_fitted_as_alone() -> None:
+    past, stops = history(0.01 * np.column_stack([simulated(700), simulated(700, seed=9)])), [700, 430, 400, 410, 405]
+    fits = list(GarchVolatility(asymmetric=True, student=True).fit_many(past, stops, 380, DAY))
+    for place in (0, 1, 2, 4):  # what comes later begins where the one before it ended
+        stop = stops[place]
+        alone = GarchVolatility(asymmetric=True, student=True).fit(past.rows(stop - 380, stop), DAY)
+        assert (fits[place].laws_, fits[place].failures_) == (alone.laws_, alone.failures_)
+
+
+def test_laws_are_found_by_name_and_an_unknown_name_is_refused() -> None:
+    past = history(np.column_stack([0.01 * simulated(500), 0.03 * simulated(500, seed=8), struck(500)]))
+    assert_served_by_name(GarchVolatility().fit(past, Coverage(horizon="2D")), past)
+
+
+def test_no_row_asked_for_or_none_known_is_no_forecast() -> None:
+    past = history(0.01 * simulated(400))
+    for model in (GarchVolatility(), EwmaVolatility()):
+        assert_nothing_said_of_nothing(model.fit(past, DAY), past)

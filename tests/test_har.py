@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from test_garch import assert_nothing_said_of_nothing, assert_served_by_name
 
 from data import Clock, Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from data.sources.synthetic import garch_t
@@ -398,3 +399,13 @@ def test_a_short_window_is_refused_with_the_rows_it_needs(market: MarketHistory)
 def test_arguments_out_of_range_are_refused(market: MarketHistory, wrong: dict[str, Any], expected: str) -> None:
     with pytest.raises(ParameterError, match=expected):
         HarVolatility(**wrong).fit(market, DAY)
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_coefficients_are_found_by_name_and_an_unknown_name_is_refused(pooled: bool, market: MarketHistory) -> None:
+    past = closes(market)
+    assert_served_by_name(HarVolatility(pooled).fit(past.rows(0, WINDOW), DAY), past)
+
+
+def test_no_row_asked_for_or_none_known_is_no_forecast(market: MarketHistory) -> None:
+    assert_nothing_said_of_nothing(HarVolatility().fit(market.rows(0, WINDOW), DAY), market)

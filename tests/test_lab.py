@@ -1,6 +1,7 @@
 """Does the laboratory judge what it says it judges?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as XML
 
@@ -16,7 +17,7 @@ from data.sources.synthetic import garch_t
 from margin_models import FilteredHistoricalVaR, RobustVaR, StaticMargin
 from margin_models.overlays import RateLimit
 from research.cli import app
-from research.lab import FZ0, OURS, PINBALL, RIVALS, STATIC, Laboratory, Role, candidates, laboratory
+from research.lab import FZ0, OURS, PINBALL, RIVALS, STATIC, Laboratory, Role, candidates, laboratory, told_shares
 from research.lab_figures import frontier_svg
 from research.lab_job import asked_for, long_and_short, market_of
 from research.lab_power import SHIFTS
@@ -39,6 +40,10 @@ def history() -> MarketHistory:
 
 @pytest.fixture(scope="module")
 def lab(history: MarketHistory) -> Laboratory:
+    return lab_of(history)
+
+
+def lab_of(history: MarketHistory) -> Laboratory:
     """The roles filled by models that fit in no time: what is tested is how they are judged."""
     models = {
         STATIC: StaticMargin(cross=True),
@@ -125,6 +130,38 @@ def test_it_says_in_words_what_the_table_says(lab: Laboratory) -> None:
     told = json.loads(lab.to_json())
     assert [row["model"] for row in told["candidates"]] == list(ROLES)
     assert told["verdict"] == list(lab.sentences)
+
+
+@pytest.mark.parametrize("decisions", [3, 11, 40])
+def test_on_few_dates_it_says_that_they_are_too_few_and_nothing_else(history: MarketHistory, decisions: int) -> None:
+    few = lab_of(history.rows(0, 300 + decisions))
+    assert len(few.comparison.replays[OURS].time) == decisions
+    assert few.sentences == (f"Too few dates to judge ({decisions}; 60 or more wanted).",)
+    assert few.power == {}
+    assert "nan" not in " ".join([*few.summary()["over the mark (90 %)"], *told_shares(few.prices(), "equal")])
+    assert few.sentences[0] in repr(few)
+    assert json.loads(few.to_json())["verdict"] == list(few.sentences)
+
+
+def test_each_axis_says_for_itself_that_its_dates_are_too_few(history: MarketHistory) -> None:
+    """Dates have a walk-forward scale some time after the first decision only."""
+    some = lab_of(history.rows(0, 365))
+    assert len(some.comparison.replays[OURS].time) == 65
+    known = int(np.isfinite(some.comparison.judgements[OURS].by_date).sum())
+    assert 0 <= known < 60
+    assert some.sentences[0] == f"Margin at equal coverage: too few dates to judge ({known}; 60 or more wanted)."
+    assert some.sentences[1] == f"Its {PINBALL}: too few dates to judge ({known}; 60 or more wanted)."
+    assert PINBALL not in some.power
+    assert any(sentence.startswith("Its peak-to-trough is") for sentence in some.sentences)
+    assert not any("nan" in sentence for sentence in some.sentences)
+
+
+def test_a_rival_of_unknown_margin_is_not_the_mark(lab: Laboratory) -> None:
+    judged = lab.comparison.judgements
+    for lost, other in (RIVALS, RIVALS[::-1]):
+        card = replace(judged[lost].card, equal_margin=np.nan)
+        known = {**judged, lost: replace(judged[lost], card=card)}
+        assert Laboratory(replace(lab.comparison, judged=known), lab.roles).mark == other
 
 
 def test_the_figure_has_every_candidate_and_a_text(lab: Laboratory) -> None:

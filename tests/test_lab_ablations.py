@@ -20,7 +20,7 @@ from margin_models import (
     VolatilityForecaster,
 )
 from margin_models.volatility.predictors import NAMES, AllBut, known_at
-from markets import coins_with_options
+from markets import coins_with_options, two_coins
 from research.importance import GROUPS, group_of
 from research.lab import OURS, candidates
 from research.lab_ablations import (
@@ -167,10 +167,58 @@ def test_all_but_nothing_is_everything_bit_for_bit() -> None:
     assert known_at(history, DAY, 1).predictors.shape[2] == len(NAMES)
 
 
-@pytest.mark.parametrize("names", [("astrology",), ("volume", "volume"), "volume"])
-def test_names_that_are_nowhere_are_refused(names: Any) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        AllBut(("astrology",)),
+        AllBut("volume"),  # type: ignore[arg-type]
+        AllBut(of_features=("volume",)),
+        AllBut(of_predictors=("astrology",)),
+        AllBut(of_predictors="volume"),  # type: ignore[arg-type]
+    ],
+)
+def test_names_that_are_nowhere_are_refused(told: AllBut) -> None:
     with pytest.raises(ParameterError, match=r"features must be .* got AllBut"):
-        BoostedVolatility(features=AllBut(names)).fit(clustered().rows(0, WINDOW), DAY)
+        BoostedVolatility(features=told).fit(clustered().rows(0, WINDOW), DAY)
+
+
+def test_a_name_told_twice_is_left_out_once() -> None:
+    history = two_coins()
+    once, twice = (
+        BoostedVolatility(trees=10, features=AllBut(names)).fit(history, DAY).forecasts(history, 60)
+        for names in (("volume",), ("volume", "volume"))
+    )
+    assert_array_equal(once, twice)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("funding", FUNDING), ("volume", FLOW), ("leader's return over 1", FLOW), ("sine of the day", FLOW)],
+)
+def test_a_feature_that_is_called_as_a_predictor_is_told_apart_from_it(name: str, kind: str) -> None:
+    plain = two_coins()
+    named = plain.with_features(np.random.default_rng(0).normal(size=(*plain.spot.shape, 1)), (name,))
+    assert name in known_of(named)[kind]
+    assert len(set(known_of(named)[kind])) == len(known_of(named)[kind])
+    blind = without(kind, named, {"LightGBM": BoostedVolatility(trees=10)})
+    bare = without(kind, plain, {"LightGBM": BoostedVolatility(trees=10)}) or {"LightGBM": BoostedVolatility(trees=10)}
+    told, expected = (
+        some["LightGBM"].fit(history, DAY).forecasts(history, 60)
+        for some, history in ((blind or {}, named), (bare, plain))
+    )
+    assert_array_equal(told, expected)
+
+
+def test_what_is_unknown_throughout_is_not_in_the_data() -> None:
+    history = two_coins()
+    panel = np.full((*history.spot.shape, 3), np.nan)
+    panel[5:, :, 2] = np.random.default_rng(0).normal(size=(len(history) - 5, 2))
+    history = replace(history, features=panel, feature_names=("vpin", "amihud", "oi"), funding=panel[..., 0].copy())
+    told = known_of(history)
+    assert told[FLOW] == ("oi",)
+    assert told[BARS] == told[MACRO] == told[FUNDING] == ()
+    assert {BARS, MACRO, FUNDING} <= set(absent_kinds(history))
+    assert without(BARS, history, {"LightGBM": BoostedVolatility()}) is None
 
 
 def test_the_laboratory_has_a_row_for_each_kind_that_is_there() -> None:

@@ -32,6 +32,7 @@ from research.lab_extras import (
     Extras,
     alarm_table,
     breaker_chart,
+    breaker_sentence,
     impulse_table,
     lab_extras,
     learned_weights,
@@ -162,6 +163,13 @@ def test_alarms_are_those_of_the_trade_off_and_of_crash_days(lab: Laboratory, hi
         near[max(worst - 1, 0) : worst + 2] = True
     assert told.loc[CRASH]["breaches"].tolist() == 2 * [float(run.breached[near].sum())]
     XML.fromstring(breaker_chart(told))
+
+
+def test_alarms_that_nothing_can_be_said_of_are_told_so() -> None:
+    index = pd.MultiIndex.from_product([[CRASH], [1.0, 2.0]], names=["days", "trip"])
+    told = breaker_sentence(pd.DataFrame({"missed": [np.nan, np.nan], "false": [0.5, 0.1]}, index=index))
+    assert "nan" not in told
+    assert "too few breaches" in told
 
 
 def test_impulses_answer_or_say_why_not() -> None:

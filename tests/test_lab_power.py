@@ -65,3 +65,9 @@ def test_it_is_told_in_a_sentence() -> None:
     assert told.endswith("and of 8 % if it lost as they do.")
     assert "to lose 0.05 more than" in Power("EWMA", {0.0: 0.08, 0.05: 0.31}, False, 1874).sentence
     assert min(SHIFTS) == 0.0
+
+
+def test_few_dates_have_no_power_to_tell_of() -> None:
+    told = Power("EWMA", {0.0: 1.0, 0.02: 1.0}, True, 11).sentence
+    assert told == "Its power: too few dates to judge (11; 60 or more wanted)."
+    assert "of the sets" in Power("EWMA", {0.0: 0.1, 0.02: 1.0}, True, 60).sentence

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from backtest.replay import replay
-from data import BookRecipe, Coverage, HistoryError, Instrument, ParameterError
+from data import Book, BookRecipe, Coverage, HistoryError, Instrument, MarketHistory, ParameterError
 from data.sources.synthetic import garch_t
 from margin_models import EwmaVolatility, FilteredHistoricalVaR, RobustVaR
 from margin_models.kernels.tails import upper_quantile
@@ -90,3 +90,34 @@ def test_the_pool_uses_what_is_known_of_each_underlying() -> None:
     moves = FilteredHistoricalVaR().fit(past, DAY).moves_now(past)
     known = moves[:, 1][np.isfinite(moves[:, 1])]
     assert upper_quantile(known, 0.95) > 0.0
+
+
+def rarely_moving(share: float) -> tuple[MarketHistory, Book]:
+    """An asset of every day and one that jumps 10 % up and down in turn on a share of days; that one long and short."""
+    random, rows = np.random.default_rng(1), 700
+    jumps = np.zeros(rows)
+    days = np.flatnonzero(random.random(rows) < share)
+    jumps[days] = np.where(np.arange(len(days)) % 2, 0.1, -0.1)
+    daily = 0.02 * random.standard_normal(rows)
+    spot = np.asarray(100.0 * np.cumprod(1.0 + np.column_stack([daily, jumps]), axis=0), dtype=np.float64)
+    time = np.arange(rows).astype("datetime64[D]").astype("datetime64[ns]")
+    instruments = (Instrument("A-PERP", "A"), Instrument("B-PERP", "B"))
+    held = np.array([[0.0, 1.0 / spot[-1, 1]], [0.0, -1.0 / spot[-1, 1]], [1.0 / spot[-1, 0], 0.0]])
+    return MarketHistory(time, ("A", "B"), spot), Book(instruments, ("B long", "B short", "A long"), held)
+
+
+@pytest.mark.parametrize("shortfall", [False, True])
+def test_an_asset_that_moves_on_4_days_of_100_is_charged_for_its_own_quantile(shortfall: bool) -> None:
+    """Its 95 % quantile is nothing, and so is any multiple of it; the empirical one at 99 % is a jump."""
+    history, book = rarely_moving(0.036)
+    past = history.rows(200, 700)
+    own, ours = (
+        model.fit(past, DAY).margin(history, book)
+        for model in (
+            FilteredHistoricalVaR(EwmaVolatility(), shortfall=shortfall),
+            RobustVaR(EwmaVolatility(), shortfall=shortfall),
+        )
+    )
+    assert (ours[:2] > 0.01).all()
+    assert_allclose(ours[:2], own[:2])
+    assert ours[2] != own[2], "an asset of every day keeps the pooled tail"

@@ -76,7 +76,7 @@ class BoostedVolatility(VolatilityForecaster):
     ------
     ParameterError
         If the ensemble has no tree, no split, no step or fewer than two folds, or a feature is named that the history
-        does not have, or twice.
+        does not have, or one to use twice.
     HistoryError
         If the window has fewer than 45 horizons plus `folds` times (a horizon plus 50 rows), or a history to forecast
         on lacks a feature that was learned from.
@@ -155,18 +155,16 @@ class BoostedVolatility(VolatilityForecaster):
 
     def _chosen(self, past: MarketHistory) -> tuple[str, ...]:
         """The names of the features to learn from; ParameterError for one that the history lacks, or told twice."""
-        asked: Sequence[str] | AllBut = AllBut(()) if self.features is None else self.features
-        told: Sequence[str]
+        asked: Sequence[str] | AllBut = AllBut() if self.features is None else self.features
+        there = past.feature_names
         if isinstance(asked, AllBut):
-            told, names = asked.names, asked.features(past.feature_names)
-        else:
-            told, names = asked, tuple(asked)
-        there = {*past.feature_names, *(NAMES if isinstance(asked, AllBut) else ())}
-        # One name alone would pass for a sequence of its letters.
-        if isinstance(told, str) or len(set(told)) < len(told) or not set(told) <= there:
-            expected = f"None or differing names among {past.feature_names}"
+            fits, expected = asked.fits(there), f"names among {there} or the predictors"
+        else:  # one name alone would pass for a sequence of its letters
+            fits = not isinstance(asked, str) and len(set(asked)) == len(asked) and set(asked) <= set(there)
+            expected = f"None or differing names among {there}"
+        if not fits:
             raise ParameterError(f"BoostedVolatility.features must be {expected}, got {self.features!r}")
-        return names
+        return asked.features(there) if isinstance(asked, AllBut) else tuple(asked)
 
     def _refuse_short(self, past: MarketHistory) -> None:
         needed = (LOOKBACK + 1) * self._steps + self.folds * (self._steps + LEAST_ROWS)

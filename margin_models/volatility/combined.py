@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Self
 from weakref import WeakKeyDictionary, ref
 
@@ -147,10 +148,11 @@ class CombinedVolatility(VolatilityForecaster):
 
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
         """Weighted geometric mean at each of the newest `count` rows, (count, A); NaN where no forecaster speaks."""
-        asked, rows, told = _ANSWERS.get(self, (None, 0, np.empty(0)))
-        if asked is None or asked() is not past or rows != count:
-            told = combined(_stacked(self.forecasters_, past, count), self._weights(past, count))
-            _ANSWERS[self] = ref(past), count, told
+        last = _ANSWERS.get(self)
+        if last is not None and last.serves(self, past, count):
+            return last.told.copy()
+        told = combined(_stacked(self.forecasters_, past, count), self._weights(past, count))
+        _ANSWERS[self] = Answer(ref(past), count, list(_made_of(self)), told)  # as asking left them
         return told.copy()
 
     def weights_over_time(self, past: MarketHistory, count: int) -> pd.DataFrame:
@@ -228,9 +230,44 @@ class CombinedVolatility(VolatilityForecaster):
         return weights
 
 
-# What each said last, and of which past: a model asks for the same forecasts for its sample and for the shape of its
-# tail. A history never changes. Kept apart, as it is no part of what was learned.
-_ANSWERS: "WeakKeyDictionary[CombinedVolatility, tuple[ref[MarketHistory], int, Floats]]" = WeakKeyDictionary()
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a combination said of the newest `count` rows of a past, (count, A), and what it was made of then."""
+
+    past: "ref[MarketHistory]"
+    count: int
+    made_of: Sequence[object]
+    told: Floats
+
+    def serves(self, combination: CombinedVolatility, past: MarketHistory, count: int) -> bool:
+        """Whether the same is asked again, and neither a parameter nor a member has been replaced since."""
+        if self.past() is not past or self.count != count:
+            return False
+        now = list(_made_of(combination))
+        return len(now) == len(self.made_of) and all(map(is_, now, self.made_of))
+
+
+# What each said last: a model asks for the same forecasts for its sample and for the shape of its tail. A history never
+# changes. Kept apart, as it is no part of what was learned.
+_ANSWERS: "WeakKeyDictionary[CombinedVolatility, Answer]" = WeakKeyDictionary()
+
+
+def _made_of(one: object) -> Iterator[object]:
+    """Every parameter and every learned thing of a forecaster and of those it holds, never a forecaster itself.
+
+    Compared by identity: a parameter that is set and a fit both put another object in its place.
+    """
+    if isinstance(one, VolatilityForecaster):
+        yield type(one)
+        for name, part in vars(one).items():
+            yield name
+            yield from _made_of(part)
+    elif isinstance(one, list | tuple):
+        yield len(one)
+        for part in one:
+            yield from _made_of(part)
+    else:
+        yield one
 
 
 def combined(sigma: Floats, weights: Floats) -> Floats:

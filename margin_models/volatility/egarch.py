@@ -11,11 +11,14 @@ from sklearn.base import clone
 from data import ConvergenceError, Coverage, Floats, HistoryError, MarketHistory
 from margin_models.base import VolatilityForecaster
 from margin_models.kernels.egarch_gates import egarch_logs
+from margin_models.kernels.recursions import ewma_variance
 from margin_models.volatility.egarch_fits import BLOCK, EWMA_DECAY, LEAST_RETURNS, Ints, fit_windows
 from margin_models.volatility.garch_fits import spans_among
+from margin_models.volatility.measures import FARTHEST, columns_of
 
 BURN = 1000  # rows of filter before the first forecast asked for: beta^1000 is left of what it starts from
 _FAR = 0.05  # of a window new since the one before it: then where that ended is no better a start than any
+_LEAST = 1e-8  # of the mean square: EWMA's variance of an asset that stands still falls no lower, as in the filter
 _STRATA = 500  # equal shares of a t law that stand for its innovations over several rows
 
 _ROOT_2_OVER_PI = np.sqrt(2.0 / np.pi)
@@ -45,25 +48,29 @@ class EgarchVolatility(VolatilityForecaster):
     """EGARCH(1,1,1) (Nelson, 1991) on one-row returns, in arch's parametrisation, on its own kernel.
 
     Each asset is estimated by maximum likelihood with a mean of zero; between fits the parameters stand still and only
-    the filter moves. It starts 1000 rows before the first forecast asked for, and no variance leaves a millionth to a
-    million times EWMA's. A hole is no news: the fit closes it up, and the forecast stands until the next return.
+    the filter moves. It starts 1000 rows before the first forecast asked for, its variance within a millionth and a
+    million times EWMA's; what is forecast for one row is within a tenth and ten times the standard deviation that EWMA
+    has at that row, the gate of a fit kept between fits. A hole is no news: the fit closes it up, and the forecast
+    stands until the next return.
 
-    Over one row the variance is the filter's. Over several, E h_k = exp(omega_k + beta^(k-1) ln h_1) times the product
-    of E exp(beta^j (alpha (|z| - (2 / pi)^(1/2)) + gamma z)) over j = 0 ... k - 2, in closed form under a normal law
-    (Nelson 1991, theorem A1.2) and summed. Under a t law that expectation is infinite: its innovations are taken from
-    the middles of 500 equal shares of it, scaled to unit variance, which `ArchVolatility` draws its paths from.
+    Over one row the variance is the filter's, so bounded. Over several, E h_k = exp(omega_k + beta^(k-1) ln h_1) times
+    the product of E exp(beta^j (alpha (|z| - (2 / pi)^(1/2)) + gamma z)) over j = 0 ... k - 2, in closed form under a
+    normal law (Nelson 1991, theorem A1.2) and summed. Under a t law that expectation is infinite: its innovations are
+    taken from the middles of 500 equal shares of it, scaled to unit variance, which `ArchVolatility` draws its paths
+    from.
 
     `fit_many` takes every window of every asset in one call, each from where the one before it ended; its forecasts are
-    those of a loop of fits to 1e-7 of themselves, and to the bit where a twentieth of each window is new. Returns
-    without clusters have summits nearly as high as each other: then a walk can end on the lower. Searched are laws
-    whose filter forgets its start within the window (Wintenberger, 2013): beyond them a likelihood is chaos, where arch
-    ends now and then. Where that leads nowhere, alpha is held at zero or above.
+    those of a loop of fits to 1e-7 of themselves, and to the bit where a twentieth of each window is new or the window
+    before it ended later. Returns without clusters have summits nearly as high as each other: then a walk can end on
+    the lower. Searched are laws whose filter forgets its start within the window (Wintenberger, 2013): beyond them a
+    likelihood is chaos, where arch ends now and then. Where that leads nowhere, alpha is held at zero or above.
 
     A fit that fails a gate never becomes a forecast: the asset is forecast by EWMA(0.94) until the next fit,
     `failures_` says why, and one line at level INFO goes to the log "marginlab". Refused are fewer than 250 returns, a
     return with half of the squares, no convergence, a beta of 1 and more, a law that leads to a hundred times the
     standard deviation or a hundredth of it within as many rows as it was fitted to, a likelihood below a constant
-    variance's, and a forecast outside a tenth to ten times EWMA's.
+    variance's, a forecast outside a tenth to ten times EWMA's, and a filter that does not forget its start: one that
+    began the window at a tenth or ten times the standard deviation ends it far from where the fit's own does.
 
     Parameters
     ----------
@@ -102,16 +109,18 @@ class EgarchVolatility(VolatilityForecaster):
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
         """Standard deviation over the horizon at the newest `count` rows, (count, A); NaN before the first row.
 
-        NaN for an asset without any return in the fit's window.
+        NaN for an asset without any return in the fit's window. Over one row none is beyond a tenth or ten times the
+        standard deviation that EWMA(0.94) has at the same row. Laws are found by name: HistoryError for an underlying
+        that was not among those of the fit.
         """
+        forecasts, columns = np.full((count, len(past.underlyings)), np.nan), columns_of(past, self.laws_)
+        if not count or not len(past):
+            return forecasts
         recent = past.last(count + BURN)
         returns = np.full(recent.spot.shape, np.nan)
         returns[1:] = recent.returns(replace(self.coverage_, horizon=past.clock.step))
-        laws = np.array(tuple(self.laws_.values()))
-        with np.errstate(divide="ignore"):  # an asset that stood still
-            logs = egarch_logs(returns, laws[:, :5].copy(), np.log(laws[:, 5]), laws[:, 6].copy(), EWMA_DECAY)[-count:]
-        forecasts = np.full((count, len(past.underlyings)), np.nan)
-        total = np.exp(logs[:, None] * self._powers.T + self._constants.T).sum(axis=1)
+        logs = _filtered(returns, np.array(tuple(self.laws_.values()))[columns])[-count:]
+        total = np.exp(logs[:, None] * self._powers[columns].T + self._constants[columns].T).sum(axis=1)
         forecasts[count - len(logs) :] = np.sqrt(total)
         return forecasts
 
@@ -153,6 +162,15 @@ class EgarchVolatility(VolatilityForecaster):
         logging.getLogger("marginlab").info("%s. EWMA(%s) stands in", where, EWMA_DECAY)
 
 
+def _filtered(returns: Floats, laws: Floats) -> Floats:
+    """ln of the next row's variance, (T, A), within a hundredth and a hundred times EWMA's."""
+    level = laws[:, 6].copy()
+    with np.errstate(divide="ignore"):  # an asset that stood still
+        logs = egarch_logs(returns, laws[:, :5].copy(), np.log(laws[:, 5]), level, EWMA_DECAY)
+        usual = np.log(np.maximum(ewma_variance(returns**2, EWMA_DECAY, level), _LEAST * level))
+    return np.clip(logs, usual - np.log(FARTHEST), usual + np.log(FARTHEST))
+
+
 def _verdicts_of(series: Sequence[Floats], spans: Sequence[tuple[Ints, Ints]], student: bool) -> list[list[Verdict]]:
     """What may forecast each asset after each window, rows begin to end - 1 of its returns without holes."""
     offsets = np.cumsum([0, *(len(one) for one in series)])[:-1]
@@ -163,7 +181,8 @@ def _verdicts_of(series: Sequence[Floats], spans: Sequence[tuple[Ints, Ints]], s
     good = (end - begin >= LEAST_RETURNS) & (level > 0.0)
     whose = np.repeat(np.arange(len(series)), [len(first) for first, _ in spans])[good]
     place = np.arange(len(whose)) - np.searchsorted(whose, whose)  # among the asset's windows
-    far = np.append(True, np.diff(end[good]) > _FAR * (end - begin)[good][1:])[: len(place)]
+    new = np.diff(end[good], prepend=0)
+    far = (new < 0) | (new > _FAR * (end - begin)[good])  # a later window never steers an earlier one
     blocks = np.flatnonzero((place % BLOCK == 0) | far)
     fits = fit_windows(returns, begin[good], end[good], student, blocks=blocks)
     columns = (fits.omega, fits.alpha, fits.gamma, fits.beta, fits.degrees, fits.before)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data import Floats, ParameterError
 from data.threads import pool
-from margin_models.kernels.egarch_gates import EVIDENCE, gather_evidence
+from margin_models.kernels.egarch_gates import EVIDENCE, egarch_logs, gather_evidence
 from margin_models.kernels.egarch_walk import Found, Plan, walk
 from margin_models.kernels.egarch_windows import (
     C_ALPHA,
@@ -35,6 +35,8 @@ TOLERANCE = 1e-13  # what a Newton step may still promise; forecasts are then go
 
 _SAME = 0.1  # log-likelihoods closer than this are equally good
 _EXPLOSIVE = 100.0  # times the standard deviation of a window, or one over it, that another such window would bring
+_APART = math.log(100.0)  # ln variance: a tenth or ten times the standard deviation, as far as a forecast may go
+_MET = 1.0  # ln variance: what may be left of that at the end of a window
 _STARTS = (  # alpha, gamma and beta: the usual, and where else summits were found
     (0.12, -0.05, 0.95),
     (0.1, 0.0, 0.8),
@@ -113,7 +115,9 @@ def fit_windows(
     found = _walked(windows, Plan(_boxes(student, persistence), _starts(student), tolerance, student), threads)
     told = np.empty((len(begin), EVIDENCE))
     gather_evidence(returns, begin, end, found.laws, found.ahead, student, EWMA_DECAY, told)
-    why = map(refusal, found.laws.tolist(), found.loglikelihood.tolist(), found.arrived.tolist(), told.tolist())
+    why = list(map(refusal, found.laws.tolist(), found.loglikelihood.tolist(), found.arrived.tolist(), told.tolist()))
+    for w in [w for w, reason in enumerate(why) if not reason]:
+        why[w] = _unforgotten(returns[begin[w] : end[w]], found.laws[w], found.before[w])
     omega, alpha, gamma, beta, degrees = found.laws.T.copy()
     return EgarchFits(
         omega,
@@ -142,6 +146,22 @@ def _walked(windows: Windows, plan: Plan, threads: int | None) -> Found:
     for one in work:
         one.result()
     return found
+
+
+def _unforgotten(returns: Floats, law: Floats, before: float) -> str:
+    """Why a law may not forecast returns (T,) whose filter ends elsewhere from another ln variance; "" if it may.
+
+    The likelihood's own slopes say only that a filter forgets small differences along the way it went (Wintenberger,
+    2013): some laws have another way, on which variance falls without end.
+    """
+    starts = before + np.array([0.0, -_APART, _APART])
+    level = np.full(3, np.mean(returns**2))
+    ends = egarch_logs(np.repeat(returns[:, None], 3, axis=1), np.tile(law, (3, 1)), starts, level, EWMA_DECAY)[-1]
+    apart = float(np.max(np.abs(ends - ends[0])))
+    if apart <= _MET:
+        return ""
+    times = math.exp(0.5 * _APART), math.exp(0.5 * apart)
+    return f"the filter does not forget its start: {times[0]:.0f} times the st.dev. then is {times[1]:.3g} times now"
 
 
 def _check(returns: Floats, begin: Ints, end: Ints) -> None:

@@ -37,7 +37,7 @@ class EwmaVolatility(VolatilityForecaster):
         recent = past.last(count + (_BURN + 1) * rows + steps)
         squared = recent.returns(self.coverage_) ** 2
         answer = np.full((count, len(past.underlyings)), np.nan)
-        if not len(squared):
+        if not len(squared) or not count:
             return answer
         known = np.isfinite(squared)
         first = np.where(known.any(axis=0), known.argmax(axis=0), len(squared))

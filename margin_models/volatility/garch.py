@@ -25,6 +25,7 @@ from margin_models.volatility.garch_fits import (
     refusal,
     spans_among,
 )
+from margin_models.volatility.measures import columns_of
 
 __all__ = [
     "BURN",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 BURN = 500  # rows after which beta^500 is left of the value the filter starts from: 4e-5 for a beta of 0.98
+_FAR = 0.1  # of a window new since the one before it: then where that ended is no better a start than any
 
 
 class Law(NamedTuple):
@@ -67,9 +69,9 @@ class GarchVolatility(VolatilityForecaster):
     rows before the first forecast asked for, at the mean square of the fit's window, and fills holes by expectation.
     Persistence is searched up to 0.9999, because heavy-tailed series of short rows often estimate 1.
 
-    `fit_many` takes every window of every asset in one call, each from where the one before it ended; its forecasts are
-    those of a loop of fits to 1e-5 of themselves, mostly to 1e-6. A likelihood may have two summits nearly as high:
-    then either way can end on the lower.
+    `fit_many` takes every window of every asset in one call, each from where the one before it ended, unless that is
+    later or more than a tenth of the rows are new; its forecasts are those of a loop of fits to 1e-5 of themselves, mostly to 1e-6. A likelihood may have two
+    summits nearly as high: then either way can end on the lower.
 
     A fit that fails a gate (`refusal`) never becomes a forecast: the asset is forecast by EWMA(0.94) until the next
     fit, `failures_` says why, and one line at level INFO goes to the log "marginlab".
@@ -118,15 +120,18 @@ class GarchVolatility(VolatilityForecaster):
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
         """Standard deviation over the horizon at the newest `count` rows, (count, A); NaN before the first row.
 
-        NaN for an asset without any return in the fit's window.
+        NaN for an asset without any return in the fit's window. Laws are found by name: HistoryError for an underlying
+        that was not among those of the fit.
         """
+        forecasts, columns = np.full((count, len(past.underlyings)), np.nan), columns_of(past, self.laws_)
+        if not count or not len(past):
+            return forecasts
         recent = past.last(count + BURN)
         returns = np.full(recent.spot.shape, np.nan)
         returns[1:] = recent.returns(self._row)
-        omega, alpha, gamma, beta, level = self._parameters
+        omega, alpha, gamma, beta, level = np.take(self._parameters, columns, axis=1)
         variance = garch_variance(returns, omega, alpha, gamma, beta, level)[-count:]
-        forecasts = np.full((count, len(past.underlyings)), np.nan)
-        forecasts[count - len(variance) :] = np.sqrt(variance * self._slope + self._intercept)
+        forecasts[count - len(variance) :] = np.sqrt(variance * self._slope[columns] + self._intercept[columns])
         return forecasts
 
     def _with(self, verdicts: Sequence[Verdict], past: MarketHistory, coverage: Coverage) -> Self:
@@ -180,7 +185,9 @@ def verdicts_of(series: Sequence[Floats], spans: Sequence[tuple[Ints, Ints]], ki
     good = (end - begin >= LEAST_RETURNS) & (level > 0.0)
     whose = np.repeat(np.arange(len(series)), [len(first) for first, _ in spans])[good]
     place = np.arange(len(whose)) - np.searchsorted(whose, whose)  # among the asset's windows
-    fits = fit_windows(returns, begin[good], end[good], kind, blocks=np.flatnonzero(place % BLOCK == 0))
+    new = np.diff(end[good], prepend=0)
+    far = (new < 0) | (new > _FAR * (end - begin)[good])  # a later window never steers an earlier one
+    fits = fit_windows(returns, begin[good], end[good], kind, blocks=np.flatnonzero((place % BLOCK == 0) | far))
     rows = zip(fits.omega.tolist(), fits.alpha.tolist(), fits.gamma.tolist(), fits.beta.tolist(), strict=True)
     fitted = iter(zip(rows, fits.refusal, strict=True))
     told = []

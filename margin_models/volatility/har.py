@@ -1,5 +1,6 @@
 """How volatile is the next horizon, if log variance answers to that of the last day, week and month?"""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +14,7 @@ from margin_models.volatility.measures import (
     SEVERAL,
     Measured,
     bounded,
+    columns_of,
     measured,
     next_squares,
     next_variance,
@@ -20,7 +22,7 @@ from margin_models.volatility.measures import (
     scales,
 )
 from margin_models.volatility.predictors import LOOKBACK, over
-from margin_models.volatility.remembered import Panels, remembered
+from margin_models.volatility.remembered import Panels, Remembered, remembered
 
 LEAST_HORIZONS = 20  # with a target, in the window of a fit
 
@@ -89,6 +91,7 @@ class HarVolatility(VolatilityForecaster):
         self._check()
         super().fit(past, coverage)
         self._refuse_short(past)
+        self._underlyings = past.underlyings
         told = measured(past, coverage, len(past))
         known = self._regressors(told)
         self.names_ = known.names
@@ -103,8 +106,13 @@ class HarVolatility(VolatilityForecaster):
     def forecasts(self, past: MarketHistory, count: int) -> Floats:
         """Standard deviation over the horizon at the newest `count` rows, (count, A).
 
-        NaN where half of the EWMA's weight is on holes or before the first row: about 11 horizons.
+        NaN where half of the EWMA's weight is on holes or before the first row: about 11 horizons. Coefficients are
+        found by name: HistoryError for an underlying that was not among those of the fit.
         """
+        if past.underlyings != self._underlyings:
+            return self._in_order_of(past).forecasts(past, count)
+        if not count or not len(past):
+            return np.full((count, len(past.underlyings)), np.nan)
         lookback = LOOKBACK * past.steps(self.coverage_)
         recent = past.last(count + lookback)
         panels, rows = _panels(recent), len(recent)
@@ -125,6 +133,14 @@ class HarVolatility(VolatilityForecaster):
         har = self.scale_ * np.exp(self._fitted(known))
         ewma = self.ewma_scale_ * told.ewma
         return np.asarray(np.sqrt(told.steps * np.where(np.isfinite(har), bounded(har, ewma), ewma)))
+
+    def _in_order_of(self, past: MarketHistory) -> Self:
+        """The same fit for the underlyings of another history, with nothing remembered."""
+        other, columns = copy(self), columns_of(past, self._underlyings)
+        other._underlyings, other._memo = past.underlyings, Remembered(self._memo.time[:1], (), self.level_[None])
+        for name in ("level_", "intercept_", "slopes_", "scale_"):
+            setattr(other, name, getattr(self, name)[..., columns])
+        return other
 
     def _check(self) -> None:
         lags = self.lags

@@ -1,10 +1,12 @@
 """How much did each underlying move over its past horizons, and what does their exponential mean say of the next?"""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data import Coverage, Floats, MarketHistory
+from data import Coverage, Floats, HistoryError, MarketHistory
+from data.arrays import Places
 from margin_models.kernels.recursions import horizon_means, weighted_means
 from margin_models.volatility.predictors import EWMA_DECAY, LOOKBACK, over
 
@@ -94,6 +96,16 @@ def pooled_scale(ratios: Floats, steps: int, prior: float = PRIOR) -> float:
         return 1.0
     horizons = np.isfinite(ratios).any(axis=1).sum() / steps
     return float((prior + horizons * np.minimum(finite, EXTREME).mean()) / (prior + horizons))
+
+
+def columns_of(past: MarketHistory, fitted: Iterable[str]) -> Places:
+    """Where each underlying of `past` stands among those of a fit, (A,); HistoryError for one that the fit had not."""
+    places = {name: place for place, name in enumerate(fitted)}
+    unknown = [name for name in past.underlyings if name not in places]
+    if unknown:
+        expected = f"a forecast needs underlyings of its fit, {', '.join(places)}"
+        raise HistoryError(f"{expected}; got {', '.join(unknown)} in {past!r}")
+    return np.array([places[name] for name in past.underlyings])
 
 
 def _row_returns(past: MarketHistory, coverage: Coverage, rows: int) -> tuple[MarketHistory, Floats]:

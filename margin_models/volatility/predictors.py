@@ -30,9 +30,18 @@ _STILL = 1e-12  # of the mean square: a feature whose variance is less did not m
 
 @dataclass(frozen=True)
 class AllBut:
-    """Everything that is known but these: names of `NAMES`, of a history's features, or of both."""
+    """Everything that is known but what is named; a name that is told twice counts once.
 
-    names: tuple[str, ...]
+    Parameters
+    ----------
+    names : of `NAMES`, of a history's features, or of both: whatever has the name is left out.
+    of_features : of a history's features alone, where a predictor may be called the same.
+    of_predictors : of `NAMES` alone, where a feature may be called the same.
+    """
+
+    names: tuple[str, ...] = ()
+    of_features: tuple[str, ...] = ()
+    of_predictors: tuple[str, ...] = ()
 
     def features(self, there: Sequence[str]) -> tuple[str, ...]:
         """Which of a history's features are left.
@@ -40,12 +49,20 @@ class AllBut:
         >>> AllBut(("vpin", "funding")).features(("vpin", "rate"))
         ('rate',)
         """
-        return tuple(name for name in there if name not in self.names)
+        return tuple(name for name in there if name not in {*self.names, *self.of_features})
+
+    def fits(self, there: Sequence[str]) -> bool:
+        """Whether a history with these features, or `NAMES`, has all that is named, each where it is named."""
+        # One name alone would pass for a sequence of its letters.
+        if any(isinstance(names, str) for names in (self.names, self.of_features, self.of_predictors)):
+            return False
+        known = {*there, *NAMES}.issuperset(self.names)
+        return known and set(there).issuperset(self.of_features) and set(NAMES).issuperset(self.of_predictors)
 
     @property
     def unseen(self) -> list[int]:
         """Places among `NAMES` that are left out."""
-        return [place for place, name in enumerate(NAMES) if name in self.names]
+        return [place for place, name in enumerate(NAMES) if name in {*self.names, *self.of_predictors}]
 
 
 @dataclass(frozen=True, eq=False)
