@@ -49,18 +49,16 @@ def nightly(
     """Recalibrate, judge, promote or keep, and publish margin parameters: one night."""
 
     def work(say: "Log") -> dict[str, Any]:
-        from research.engines import sigterm_raises
         from research.night_state import state_folder
         from research.nightly_job import NightRequest, read_plan, run_night
 
-        with sigterm_raises():
-            folder = state_folder(state, read_plan(study).study.name)
-            _refuse_keep(keep)
-            request = NightRequest(as_of, study, folder, dry_run, resume, force, cores(jobs), textfile)
-            result = run_night(request, None if dry_run else _recorder(track, tracking_uri, say), say)
-            if not dry_run:
-                _pruned(folder, keep, say)
-            return result
+        folder = state_folder(state, read_plan(study).study.name)
+        _refuse_keep(keep)
+        request = NightRequest(as_of, study, folder, dry_run, resume, force, cores(jobs), textfile)
+        result = run_night(request, None if dry_run else _recorder(track, tracking_uri, say), say)
+        if not dry_run:
+            _pruned(folder, keep, say)
+        return result
 
     _answer(work, as_json)
 
@@ -88,7 +86,9 @@ def status(
 
 def healthcheck(
     state: State = None,
-    max_age: Annotated[float, typer.Option(help="Days that the newest night may be old.")] = 2.0,
+    max_age: Annotated[
+        float, typer.Option(help="Days since the newest night's day ended: 4 for a market with weekends.")
+    ] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Exit 0 where all is well, 1 where a file is damaged, 3 without a recent night or a champion, 4 where stale."""
@@ -113,7 +113,10 @@ def recover(state: State = None, track: Track = True, tracking_uri: Uri = None, 
         from research.night_state import state_folder
 
         told = make_good(state_folder(state), _recorder(track, tracking_uri, say), say)
-        return {**told, "text": told["rescued"] or f"in order; {told['waiting']} entries wait for MLflow"}
+        good = [told["rescued"]] * bool(told["rescued"]) + [f"made good: {one}" for one in told["healed"]]
+        lines = [*good, *told["damaged"]] or ["in order"]
+        lines += [f"{told['waiting']} entries wait for MLflow"]
+        return {**told, "text": "\n".join(lines)}
 
     _answer(work, as_json)
 
@@ -194,7 +197,6 @@ def rehearse(
     """Run nights one after the other on the past, two bad ones planted, and tell what became of each."""
 
     def work(say: "Log") -> dict[str, Any]:
-        from research.engines import sigterm_raises
         from research.night_report import Log
         from research.rehearsal import new_folder, rehearsed, study_file
         from research.rehearsal_story import line, table, told
@@ -202,9 +204,8 @@ def rehearse(
         folder = (state or new_folder()).expanduser().resolve()
         path = study_file(folder, files or [], study)
         recorder = _recorder(track, tracking_uri, say)
-        with sigterm_raises():
-            asked: dict[str, Any] = {"plant": plant, "jobs": cores(jobs), "recorder": recorder}
-            done = rehearsed(path, folder, nights, **asked, say=Log(quiet=True), told=lambda one: _say(line(one)))
+        asked: dict[str, Any] = {"plant": plant, "jobs": cores(jobs), "recorder": recorder}
+        done = rehearsed(path, folder, nights, **asked, say=Log(quiet=True), told=lambda one: _say(line(one)))
         return {**told(done), "text": table(done)}
 
     _answer(work, as_json)
@@ -255,10 +256,11 @@ def _recorder(track: bool, uri: str | None, say: "Log") -> "Recorder | None":
 
 def _answer(work: "Callable[[Log], dict[str, Any]]", as_json: bool) -> None:
     """Print a result, and end with its exit code."""
+    from research.engines import sigterm_raises
     from research.night_report import Log
 
     say = Log()
-    with _errors_as_codes(say, as_json):
+    with sigterm_raises(), _errors_as_codes(say, as_json):
         result = work(say)
     text = result.pop("text", None) or _sentences(result)
     typer.echo(json.dumps(result, sort_keys=True, allow_nan=False) if as_json else text)
@@ -279,16 +281,33 @@ def _sentences(result: dict[str, Any]) -> str:
 @contextmanager
 def _errors_as_codes(say: "Log", as_json: bool) -> Iterator[None]:
     """Whatever ends a command early becomes an event, a result and an exit code; a bug keeps its traceback."""
+    from data.errors import MarginlabError
+    from research.engines import TERMINATED
+
     try:
         yield
-    except Exception as error:
-        code = _code_of(error)
-        trace = traceback.format_exc() if code == 1 else ""
-        say("failed", level="error", exit=code, error=type(error).__name__, reason=str(error), trace=trace)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code != TERMINATED:
+            raise
+        code = TERMINATED if isinstance(error, SystemExit) else _code_of(error)
+        told = {"exit": code, "error": type(error).__name__, "reason": _reason(error)}
+        # What we raise on purpose says what is damaged; a trace is for what nobody thought of.
+        bug = code == 1 and not isinstance(error, MarginlabError)
+        say("failed", level="error", **told, **({"trace": traceback.format_exc()} if bug else {}))
         if as_json:
-            failed = {"exit": code, "error": type(error).__name__, "reason": str(error)}
-            typer.echo(json.dumps(failed, sort_keys=True, allow_nan=False))
+            typer.echo(json.dumps(told, sort_keys=True, allow_nan=False))
         raise typer.Exit(code) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Why, and for a damaged file what is to be done, unless it says so itself."""
+    from data.errors import SnapshotError
+    from research.night_state import RECOVER, RESTORE
+
+    if isinstance(error, SystemExit):
+        return "ended by SIGTERM"
+    said = isinstance(error, SnapshotError) and not any(remedy in str(error) for remedy in (RECOVER, RESTORE))
+    return f"{error}: {RECOVER}" if said else str(error)
 
 
 def _code_of(error: Exception) -> int:

@@ -10,21 +10,28 @@ from data.sealed import encoded
 from data.storage import sha256_of
 from research.limits import Limits
 from research.model_files import verified
-from research.night_commit import put_in_force, result_of, settle
+from research.night_commit import put_in_force, result_of, settle, stored
 from research.night_decisions import Story, promoted, rolled_back
 from research.night_journal import Recorder
-from research.night_report import DONE, Log, alone, status_of
-from research.night_state import MarketState, NightState, read_state, rescued
+from research.night_report import BUG, DONE, Log, alone, damage, status_of
+from research.night_state import RECOVER, MarketState, NightState, read_state, rescued
 
 
 def recover(folder: Path, recorder: Recorder | None, say: Log) -> dict[str, Any]:
-    """Make good what a dead night left: a damaged state, missing copies, entries that were not told."""
+    """Make good what a dead night left: a damaged state, missing copies, entries that were not told.
+
+    `healed` says what was, `damaged` what only a copy of the folder can mend. SnapshotError where no state is whole.
+    """
     with alone(folder, say):
         state, fault = rescued(folder)
         if fault:
             say("state_rescued", level="warning", reason=fault)
+        before = damage(folder, state)
         state = settle(folder, state, recorder, say)
-    return {"rescued": fault, "waiting": len(state.outbox), **status_of(state)}
+        left = damage(folder, state)
+    healed = [sentence.removesuffix(f": {RECOVER}") for sentence in before if sentence not in left]
+    told = {"rescued": fault, "healed": healed, "damaged": left, "waiting": len(state.outbox)}
+    return {**told, "exit": BUG if left else DONE, **status_of(state)}
 
 
 def act(
@@ -42,7 +49,12 @@ def act(
     with alone(folder, say):
         state = settle(folder, read_state(folder), recorder, say)
         name = _market(state, market)
-        after, sentence = change(state.markets[name])
+        try:
+            after, sentence = change(state.markets[name])
+        except ParameterError:
+            if not _just_done(state, name, what):
+                raise
+            return _done_before(folder, state, name)
         if after.champion is not None:  # what was kept for a while may be damaged since
             for model in (after.champion.model, after.champion.configuration):
                 verified(folder / "models" / model, model)
@@ -56,6 +68,19 @@ def act(
         settle(folder, made, recorder, say)
         say(what, market=name, sentence=sentence)
     return {**result, "published": dict(made.published)}
+
+
+def _just_done(state: NightState, market: str, what: str) -> bool:
+    """Whether the very same act is the newest that happened: it was killed before it could say so, say."""
+    newest = state.nights[-1]
+    return newest["sentence"] == f"{market} {what}" and not newest["judged"]
+
+
+def _done_before(folder: Path, state: NightState, market: str) -> dict[str, Any]:
+    newest, champion = state.nights[-1], state.markets[market].champion
+    told = f"{champion.name} of {champion.as_of}" if champion is not None else "nothing"
+    result = stored(folder, str(newest["key"]), newest)
+    return {**result, "sentence": f"{market}: {told} is already in force", "noop": True, "exit": DONE}
 
 
 def _market(state: NightState, market: str | None) -> str:

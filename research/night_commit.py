@@ -61,7 +61,8 @@ def put_in_force(
     place.mkdir(parents=True, exist_ok=True)
     write_whole(place / "result.json", payload)
     outbox = (*state.outbox, write_entry(folder, _entry(folder, state, kept, every))) if record else state.outbox
-    told = {name: result[name] for name in ("as_of", "key", "exit", "sentence")}
+    names = ("as_of", "key", "exit", "sentence", "shadow_needed")  # the last of nights only, not of acts
+    told: dict[str, Any] = {name: result[name] for name in names if name in result}
     state = state.with_night({**told, "judged": len(every), "result": sha256_of(payload)})
     return commit(folder, replace(state, outbox=outbox))
 

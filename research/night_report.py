@@ -6,8 +6,8 @@ Everything here follows from the state and can be made again from it.
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from data.errors import SnapshotError
 from data.sealed import encoded
 from data.storage import is_running, sha256_of, write_whole
 from research.model_files import read_model
-from research.night_state import NightState, read_state
+from research.night_state import RECOVER, RESTORE, NightState, read_state
 from research.parameter_diff import diff
 from research.parameters import MarginParameters, MarketParameters, parse_parameters, read_parameters
 
@@ -40,8 +40,10 @@ class Log:
 
     def __call__(self, event: str, *, level: str = "info", **facts: Any) -> None:
         """One line."""
-        if not self.quiet:
-            line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
+        if self.quiet:
+            return
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "event": event}
+        with suppress(OSError):  # a log on a full disk ends nothing
             print(json.dumps({**line, **facts}, default=str), file=sys.stderr, flush=True)
 
 
@@ -63,7 +65,10 @@ def alone(folder: Path, say: Log) -> Iterator[None]:
         before = _owner(owner).get("pid")
         if isinstance(before, int) and 0 < before < 2**31 and not is_running(before):
             say("stale_lock", level="warning", reason=f"process {before} died while it held the lock")
-        write_whole(owner, encoded({"pid": os.getpid()}))
+        try:
+            write_whole(owner, encoded({"pid": os.getpid()}))
+        except OSError as error:  # a name for whoever finds the lock held; to free a full disk it is not needed
+            say("owner_not_written", level="warning", reason=f"{owner}: {error.strerror or error}")
         try:
             yield
         finally:
@@ -110,14 +115,21 @@ def published_file(folder: Path, state: NightState) -> Path | None:
 def whole_publication(folder: Path, state: NightState) -> bytes | None:
     """The bytes of the newest publication, from its file or its copy, whichever is whole; None where neither is."""
     place = published_file(folder, state)
+    if place is None:
+        return None
     for path in (place, folder / PARAMETERS):
-        try:
-            payload = b"" if path is None else path.read_bytes()
-            if parse_parameters(payload, str(path)).hash == state.published["hash"]:
+        with suppress(OSError):
+            payload = path.read_bytes()
+            if _is_published(state, payload):
                 return payload
-        except (OSError, MarginlabError):
-            continue
     return None
+
+
+def _is_published(state: NightState, payload: bytes) -> bool:
+    try:
+        return parse_parameters(payload).hash == str(state.published["hash"])
+    except MarginlabError:
+        return False
 
 
 def whole_change(folder: Path, state: NightState) -> bytes | None:
@@ -156,7 +168,7 @@ def show(folder: Path, state: NightState, textfile: Path | None = None) -> None:
     if place is not None:
         payload = whole_publication(folder, state)
         if payload is None:
-            raise SnapshotError(f"{place} and {folder / PARAMETERS} are not what was published: run marginlab recover")
+            raise SnapshotError(f"{place} and {folder / PARAMETERS} are not what was published: {RECOVER}")
         _bring(place, payload)
         _bring(folder / PARAMETERS, payload)
         change = whole_change(folder, state)
@@ -235,37 +247,80 @@ def _unix(as_of: str) -> float:
 
 
 def health(folder: Path, now: datetime, most_days: float) -> tuple[int, list[str]]:
-    """An exit code, and what is wrong: 0 nothing, 1 a damaged file, 3 no recent night or champion, 4 stale."""
+    """An exit code, and what is wrong: 0 nothing, 1 a damaged file, 3 no recent night or champion, 4 stale.
+
+    The age of a night counts from the end of its day.
+    """
     try:
         state = read_state(folder)
     except SnapshotError as error:
-        return BUG, [f"{error}: run marginlab recover"]
-    damaged, late = [], []
+        return BUG, [str(error)]
+    damaged = damage(folder, state)
+    late = [f"{name} has no champion" for name, one in state.markets.items() if one.champion is None]
+    late += _late(state, now, most_days)
+    stale = [f"{name} is stale since {state.markets[name].since}: {why}" for name, why in state.stale.items()]
+    code = BUG if damaged else NO_DATA if late else REFUSED if stale else DONE
+    return code, [*damaged, *late, *stale]
+
+
+def _late(state: NightState, now: datetime, most_days: float) -> list[str]:
+    if not state.nights:
+        return ["no night yet"]
+    newest = str(state.nights[-1]["as_of"])
+    since = (now.timestamp() - _unix(newest)) / 86400
+    age = since - (1.0 if len(newest) == len("2024-02-29") else 0.0)  # an instant has no day that ends
+    if age > most_days:
+        return [f"the newest night is of {newest}, which ended {age:.1f} days ago, {most_days:g} allowed (--max-age)"]
+    return [f"the newest night is of {newest}, but the clock says {now:%Y-%m-%d}"] if since < 0 else []
+
+
+def damage(folder: Path, state: NightState) -> list[str]:
+    """What is not what the state says, a sentence each: models in force, publication, copies, results of nights."""
+    return [*_models(folder, state), *_publication(folder, state), *_results(folder, state)]
+
+
+def _models(folder: Path, state: NightState) -> Iterator[str]:
     for name, one in state.markets.items():
         try:
             if one.champion is not None:
                 read_model(folder / "models", one.champion.model)
-            else:
-                late.append(f"{name} has no champion")
         except SnapshotError as error:
-            damaged.append(f"{name}: {error}")
+            yield f"{name}: {error}: {RESTORE}"
+
+
+def _publication(folder: Path, state: NightState) -> Iterator[str]:
+    place, seal = published_file(folder, state), state.published.get("diff")
+    if place is not None:
+        for path in (folder / PARAMETERS, place):
+            yield from _other(path, lambda payload: _is_published(state, payload), "published")
+        for path in (folder / DIFF, place.with_suffix(".diff.txt")) if seal is not None else ():
+            yield from _other(path, lambda payload: sha256_of(payload) == seal, "published")
+    if state.number:
+        yield from _other(folder / STATUS, lambda payload: payload == encoded(status_of(state)), "in force")
+
+
+def _other(path: Path, right: Callable[[bytes], bool], what: str) -> Iterator[str]:
     try:
-        if state.published and read_parameters(folder / PARAMETERS).hash != state.published["hash"]:
-            damaged.append(f"{folder / PARAMETERS} is not what is in force: run marginlab recover")
-        seal, place = state.published.get("diff"), published_file(folder, state)
-        changes = [folder / DIFF, *([place.with_suffix(".diff.txt")] if place else [])]
-        other = [path for path in changes if seal is not None and sha256_of(path.read_bytes()) != seal]
-        damaged += [f"{path} is not what was published: run marginlab recover" for path in other]
-        if state.number and (folder / STATUS).read_bytes() != encoded(status_of(state)):
-            damaged.append(f"{folder / STATUS} is not what is in force: run marginlab recover")
-    except (MarginlabError, OSError) as error:
-        damaged.append(str(error))
-    if not state.nights:
-        late.append("no night yet")
-    elif (age := now.timestamp() / 86400 - _unix(str(state.nights[-1]["as_of"])) / 86400) > most_days:
-        late.append(f"the newest night is of {state.nights[-1]['as_of']}, {age:.1f} days ago, {most_days:g} allowed")
-    elif age < 0:
-        late.append(f"the newest night is of {state.nights[-1]['as_of']}, but the clock says {now:%Y-%m-%d}")
-    stale = [f"{name} is stale since {state.markets[name].since}: {why}" for name, why in state.stale.items()]
-    code = BUG if damaged else NO_DATA if late else REFUSED if stale else DONE
-    return code, [*damaged, *late, *stale]
+        if not right(path.read_bytes()):
+            yield f"{path} is not what is {what}: {RECOVER}"
+    except FileNotFoundError:
+        yield f"{path} is missing: {RECOVER}"
+    except OSError as error:
+        yield f"{path} cannot be read ({error.strerror}): {RECOVER}"
+
+
+def _results(folder: Path, state: NightState) -> Iterator[str]:
+    """A result that is gone may have been pruned; one that is there must be the newest of its key."""
+    results = {str(night["key"]): str(night["result"]) for night in state.nights}
+    paths = {folder / "nights" / key / "result.json": seal for key, seal in results.items()}
+    wrong = [path for path, seal in paths.items() if path.is_file() and _sha256(path) != seal]
+    if wrong:
+        names = ", ".join(str(path) for path in wrong[:3]) + ", ..." * (len(wrong) > 3)
+        yield f"{len(wrong)} result(s) of nights damaged, which no night needs: {names}: {RESTORE}"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_of(path.read_bytes())
+    except OSError:
+        return ""

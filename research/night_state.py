@@ -29,6 +29,7 @@ from data.storage import PARTIAL, sha256_of, store_folder, write_whole
 
 FORMAT = 1
 KEPT_STATES, KEPT_NIGHTS = 30, 500
+RECOVER, RESTORE = "run marginlab recover", "restore the folder from a copy"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -146,7 +147,8 @@ def state_folder(folder: Path | None, study: str | None = None) -> Path:
                 f"a study with nights needs a name of letters, digits, '.', '_' and '-', got {study!r}"
             )
         return root / study
-    found = sorted(path.parent for path in root.glob("*/state.json"))
+    signs = ("state.json", "states", "margin_parameters.json")  # a folder whose state was lost is one still
+    found = sorted({path.parent for sign in signs for path in root.glob(f"*/{sign}")})
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise ParameterError(f"say which nights with --state FOLDER: {root} has those of {names}")
@@ -154,10 +156,42 @@ def state_folder(folder: Path | None, study: str | None = None) -> Path:
 
 
 def read_state(folder: Path) -> NightState:
-    """What is in force; a state of nothing where no night was. SnapshotError where the file is damaged."""
-    if not (folder / "state.json").exists() and not list((folder / "states").glob("*.json")):
-        return NightState()
-    return _parsed(folder / "state.json")
+    """What is in force; a state of nothing where no night was.
+
+    SnapshotError, with what is to be done, where the file is damaged, or gone and something was published.
+    """
+    try:
+        return _in_force(folder)
+    except SnapshotError as error:
+        whole = any(_whole(path) is not None for path in _copies(folder))
+        raise SnapshotError(f"{error}: {RECOVER if whole or _unseen(folder) else RESTORE}") from error
+
+
+def _in_force(folder: Path) -> NightState:
+    if (folder / "state.json").exists() or _copies(folder):
+        return _parsed(folder / "state.json")
+    if not _unseen(folder):
+        raise SnapshotError(f"{folder}: something is published, but no state")
+    return NightState()
+
+
+def _copies(folder: Path) -> list[Path]:
+    """Copies of states, the newest first."""
+    return sorted((folder / "states").glob("*.json"), reverse=True)
+
+
+def _unseen(folder: Path) -> bool:
+    """Whether no night was ever in force: a first one that died leaves a first publication, and no copy of it."""
+    shown = any((folder / f"margin_parameters.{end}").exists() for end in ("json", "diff.txt"))
+    later = any(not path.name.startswith("00000001-") for path in (folder / "published").glob("[0-9]*-*.json"))
+    return not (_copies(folder) or shown or later)
+
+
+def _whole(path: Path) -> NightState | None:
+    try:
+        return _parsed(path)
+    except SnapshotError:
+        return None
 
 
 def _parsed(path: Path) -> NightState:
@@ -210,20 +244,18 @@ def rescued(folder: Path) -> tuple[NightState, str]:
     SnapshotError where none is, and something was published.
     """
     try:
-        return read_state(folder), ""
+        return _in_force(folder), ""
     except SnapshotError as error:
         fault = str(error)
-    for path in sorted((folder / "states").glob("*.json"), reverse=True):
-        try:
-            state = _parsed(path)
-        except SnapshotError:
-            continue
-        write_whole(folder / "state.json", path.read_bytes())
-        return state, f"{fault}; {path.name} took its place"
-    if not any((folder / "states").glob("*.json")) and not (folder / "margin_parameters.json").exists():
+    for path in _copies(folder):
+        state = _whole(path)
+        if state is not None:
+            write_whole(folder / "state.json", path.read_bytes())
+            return state, f"{fault}; {path.name} took its place"
+    if _unseen(folder):
         (folder / "state.json").unlink()  # the very first, and nobody outside has seen anything of it
         return NightState(), f"{fault}; nothing was published by then: the first night is to be done again"
-    raise SnapshotError(f"{fault}; and no earlier state is whole")
+    raise SnapshotError(f"{fault}{'; and no earlier state is whole' * bool(_copies(folder))}: {RESTORE}")
 
 
 def sweep(folder: Path, state: NightState) -> list[str]:

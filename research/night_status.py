@@ -16,6 +16,7 @@ MEANING = {
     NO_DATA: "data stale or missing: once it is there, run the same night again",
     REFUSED: "a gate refused, or a person must approve; the champion is kept, and nothing has to be done tonight",
 }
+_GATES = {"passed": "passed its gates", "borderline": "borderline in its gates", "refused": "refused by its gates"}
 _WIDE = 160  # characters of a reason among the newest nights: `nights/<key>/result.json` has all of it
 
 
@@ -38,28 +39,43 @@ def _head(state: NightState) -> Iterator[str]:
 
 
 def _markets(state: NightState) -> Iterator[str]:
+    needed = _shadow_needed(state)
     for name, one in sorted(state.markets.items()):
         yield ""
         yield f"{name}: " + (f"STALE since {one.since}" if one.stale else "current")
         if one.stale:
             yield f"  why: {one.stale}"
-        yield from _roles(one)
-        if _for_a_person(one):
+        yield from _roles(one, needed)
+        if _for_a_person(one, needed):
             yield "  a person decides, by day: marginlab promote --study STUDY --approve"
 
 
-def _roles(one: MarketState) -> Iterator[str]:
+def _shadow_needed(state: NightState) -> int | None:
+    """Nights that a challenger must be watched, as the newest night had it; None where none says."""
+    told = (night["shadow_needed"] for night in reversed(state.nights) if "shadow_needed" in night)
+    return next(told, None)
+
+
+def _roles(one: MarketState, needed: int | None) -> Iterator[str]:
     if one.champion is None:
         yield "  nothing in force"
     for role in ("champion", "challenger", "waiting", "previous"):
         version: Version | None = getattr(one, role)
         if version is not None:
-            nights = f", watched {len(one.shadow)} nights, {version.verdict} its gates" if role == "challenger" else ""
-            yield f"  {role} {version.name} ({version.model[:12]}) as of {version.as_of}{nights}"
+            told = f", {_watched(one, needed)}, {_GATES[version.verdict]}" if role == "challenger" else ""
+            yield f"  {role} {version.name} ({version.model[:12]}) as of {version.as_of}{told}"
 
 
-def _for_a_person(one: MarketState) -> bool:
-    return one.waiting is not None or (one.challenger is not None and one.challenger.verdict == "borderline")
+def _watched(one: MarketState, needed: int | None) -> str:
+    return f"watched {len(one.shadow)} nights" if needed is None else f"watched {len(one.shadow)} of {needed} nights"
+
+
+def _for_a_person(one: MarketState, needed: int | None) -> bool:
+    """Whether `promote --approve` would take something now: a challenger has its nights first."""
+    if one.waiting is not None:
+        return True
+    borderline = one.challenger is not None and one.challenger.verdict == "borderline"
+    return borderline and needed is not None and len(one.shadow) >= needed
 
 
 def _newest(state: NightState, folder: Path, nights: int) -> Iterator[str]:

@@ -256,7 +256,7 @@ def _judge(
         stories.append(Story(name, "no data", True, (why,)))
     after = replace(state, study=plan.study.name, markets=markets)
     code = NO_DATA if gathered.missing else REFUSED if any(story.refused for story in stories) else DONE
-    result = result_of(night.text, key, after, stories, code)
+    result = {**result_of(night.text, key, after, stories, code), "shadow_needed": plan.limits.shadow}
     if request.dry_run:
         return {**result, "dry_run": True}
     after = put_in_force(folder, after, result, every, recorder is not None)
