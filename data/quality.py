@@ -37,7 +37,8 @@ def utc_stamps(index: pd.Index, tz: str | None, source: str) -> Stamps:
     an index that is no index of instants.
     """
     if not isinstance(index, pd.DatetimeIndex):
-        raise DataError(f"{source}: rows must be labelled by instants (a DatetimeIndex), got {type(index).__name__}")
+        got = f"{type(index).__name__}{_no_instant(index)}"
+        raise DataError(f"{source}: rows must be labelled by instants (a DatetimeIndex), got {got}")
     if index.hasnans:
         raise DataError(f"{source}: every row needs an instant, got none at row {int(index.isna().argmax())}")
     if index.tz is None:
@@ -51,6 +52,23 @@ def utc_stamps(index: pd.Index, tz: str | None, source: str) -> Stamps:
         return np.asarray(index.tz_convert("UTC").tz_localize(None).as_unit("ns").to_numpy())
     except pd.errors.OutOfBoundsDatetime as error:
         raise DataError(f"{source}: instants must lie in 1678..2261, got {index.min()} to {index.max()}") from error
+
+
+def _no_instant(index: pd.Index) -> str:
+    """What keeps labels from being instants: the first that is none in ISO 8601, or zones that are mixed."""
+    if not len(index):
+        return " without a row"
+    if not (pd.api.types.is_string_dtype(index.dtype) or index.dtype == object) or isinstance(index, pd.MultiIndex):
+        return f": the first is {index[0]!s:.60}"
+    none = pd.to_datetime(index, format="ISO8601", errors="coerce", utc=True).isna()
+    if none.any():
+        row = int(none.argmax())
+        return f": {index[row]!r:.60} at row {row} is none, as 2024-01-31 would be"
+    try:
+        pd.to_datetime(index, format="ISO8601")
+    except ValueError:
+        return f" of mixed time zones, from {index[0]!s:.40} to {index[-1]!s:.40}: pd.to_datetime(index, utc=True)"
+    return f" of texts such as {index[0]!s:.40}: pd.to_datetime(index)"
 
 
 def _localized(index: pd.DatetimeIndex, tz: str, source: str) -> pd.DatetimeIndex:
@@ -101,7 +119,8 @@ def refuse_bad_prices(
         checks.append(
             (
                 np.isnan(prices),
-                "known (missing='hole', or --allow-missing in a shell, takes a NaN for an instant without one)",
+                "known (missing='hole', or --allow-missing in a shell command that has it, takes a NaN for an instant "
+                "without one)",
             )
         )
     for wrong, rule in checks:

@@ -60,5 +60,5 @@ def verify(
     with errors_as_sentences():
         from research.propose_job import verify_job
 
-        if not verify_job(folder, expect, jobs=cores(jobs), as_json=as_json):
+        if not verify_job(folder, expect, jobs=cores(jobs), as_json=as_json, say=say):
             raise typer.Exit(1)

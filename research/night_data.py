@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data import DataError, MarginlabError, MarketHistory, ParameterError
+from data.arrays import Bools, Floats
 from data.errors import SourceError
 from data.quality import SPIKE, STALE, check
 from data.snapshot import content_hash
@@ -21,6 +23,7 @@ _DAY = np.timedelta64(1, "D")
 AROUND, LEAST = 250, 60  # rows that tell how much an asset moves, and the fewest that can
 ALONE = 8.0  # a newest return of so many robust standard deviations is looked at, unless it has company
 COMPANY = 0.25  # and that is another asset, which moved the same way by that share as many of its own
+EXCHANGED = 4.0  # robust standard deviations that each of two newest returns must come to, to look like the other's
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def night_data(market: Market, night: AsOf, limits: Limits, last: Mapping[str, A
     _refuse_late(market.name, cut, night, limits)
     _refuse_missing(market.name, cut, market.window)
     doubts, remarks = _doubts(cut, limits)
-    looks = (*remarks, *_without_company(cut), *_restated(cut, last))
+    looks = (*remarks, *_exchanged(cut), *_without_company(cut), *_restated(cut, last))
     return NightData(market, cut, content_hash(cut), doubts, looks)
 
 
@@ -147,24 +150,56 @@ def _without_company(cut: MarketHistory) -> tuple[str, ...]:
     In a crash assets fall together (12 March 2020), and a market of one asset has nobody to ask: neither is remarked.
     The scale is 1.4826 times the median absolute return of the rows before, for which a few outliers are nothing.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        move = np.diff(np.log(cut.spot[-AROUND - 1 :]), axis=0)
-    known = np.isfinite(move)
-    asked = np.flatnonzero(known[-1:].all(axis=0) & (known[:-1].sum(axis=0) >= LEAST))
-    if len(asked) < 2:
-        return ()
-    scale = 1.4826 * np.nanmedian(np.abs(np.where(known, move, np.nan)[:-1, asked]), axis=0)
-    wild = np.divide(move[-1, asked], scale, out=np.zeros(len(asked)), where=scale > 0)
+    asked, move, wild = _newest_moves(cut)
     told = []
     for a in np.flatnonzero(np.abs(wild) > ALONE):
         company = np.delete(wild * np.sign(wild[a]), a).max()
         if company < COMPANY * abs(wild[a]):
-            ratio = float(np.exp(move[-1, asked[a]]))
+            ratio = float(np.exp(move[a]))
             told.append(
                 f"{cut.underlyings[asked[a]]}: the newest price is {ratio:.3g} times the one before, "
                 f"{abs(wild[a]):.0f} of its robust standard deviations, and no other asset moved like that"
             )
     return tuple(told)
+
+
+def _exchanged(cut: MarketHistory) -> tuple[str, ...]:
+    """Pairs whose newest prices are each nearer to the other's price before, in logarithms, than to their own.
+
+    Assets that trade close to each other change places on many a day, so each must have moved by `EXCHANGED` as well.
+    """
+    asked, move, wild = _newest_moves(cut)
+    if not len(asked):
+        return ()
+    before = np.log(cut.spot[-2, asked])
+    nearer = np.abs((before + move)[:, None] - before) < np.abs(move)[:, None]
+    pairs = np.argwhere(np.triu(nearer & nearer.T & _both(np.abs(wild) > EXCHANGED)))
+    names = np.array(cut.underlyings)[asked]
+    return tuple(
+        f"the newest prices of {names[a]} and {names[b]} look exchanged: each is nearer to the other's price before "
+        f"than to its own, {abs(wild[a]):.0f} and {abs(wild[b]):.0f} robust standard deviations away"
+        for a, b in pairs
+    )
+
+
+def _both(one: Bools) -> Bools:
+    return one[:, None] & one
+
+
+def _newest_moves(cut: MarketHistory) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Assets that can be asked, their newest log returns, and these in robust standard deviations; none of one asset.
+
+    An asset needs `LEAST` returns before its newest.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        move = np.diff(np.log(cut.spot[-AROUND - 1 :]), axis=0)
+    known = np.isfinite(move)
+    asked = np.flatnonzero(known[-1:].all(axis=0) & (known[:-1].sum(axis=0) >= LEAST))
+    if len(asked) < 2:
+        return asked[:0], np.zeros(0), np.zeros(0)
+    scale = 1.4826 * np.nanmedian(np.abs(np.where(known, move, np.nan)[:-1, asked]), axis=0)
+    newest = move[-1, asked]
+    return asked, newest, np.divide(newest, scale, out=np.zeros(len(asked)), where=scale > 0)
 
 
 def _restated(cut: MarketHistory, last: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What happens when somebody types `marginlab propose`, or `verify`?"""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -92,11 +93,20 @@ def _is_of_study(plan: Market) -> bool:
     return all(getattr(plan, name) == getattr(own, name) for name in settings)
 
 
-def verify_job(folder: Path, expect: str | None, *, jobs: int, as_json: bool) -> bool:
-    """Print what a verification found; whether the bundle holds. Raises what `verify_bundle` raises."""
+def verify_job(folder: Path, expect: str | None, *, jobs: int, as_json: bool, say: Say) -> bool:
+    """Print what a verification found; whether the bundle holds. Raises what `verify_bundle` raises.
+
+    What is wrong with the files is said before the numbers are recomputed: who waits for minutes knows it by then.
+    """
     if not folder.is_dir():
         raise ParameterError(f"a bundle is a folder, got {folder}")
-    found = verify_bundle(folder, expect=expect, recompute=partial(evidence_of, jobs=jobs))
+
+    def at_once(problems: Sequence[str]) -> None:
+        for problem in problems:
+            say(f"WRONG: {problem}")
+        say(f"{folder} does not hold; its numbers are now recomputed, to tell which differ")
+
+    found = verify_bundle(folder, expect=expect, recompute=partial(evidence_of, jobs=jobs), at_once=at_once)
     print(_json(found) if as_json else _text(found, folder), flush=True)
     return found.holds
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -24,6 +24,7 @@ MOST_READ = 200_000_000  # bytes of any one file
 MOST_TOLD, DEEPEST = 20_000_000, 40  # bytes of what is parsed as JSON, and lists or objects inside one another
 MOST_UNPACKED = 1_000_000_000  # bytes that carried data may come to
 Recompute = Callable[[Request, MarketHistory], Evidence]
+AtOnce = Callable[[Sequence[str]], None]
 _SHOWN = 20  # numbers that differ, named one by one
 
 
@@ -66,26 +67,40 @@ class Verification:
 
 
 def verify_bundle(
-    folder: Path, *, expect: str | None = None, store: Path | None = None, recompute: Recompute = evidence_of
+    folder: Path,
+    *,
+    expect: str | None = None,
+    store: Path | None = None,
+    recompute: Recompute = evidence_of,
+    at_once: AtOnce | None = None,
 ) -> Verification:
-    """Check every file of a bundle, recompute every number from the data, and make every page again.
+    """Check every file of a bundle, make every page again, and then recompute every number from the data.
 
-    Numbers must be the same to the last bit where the same versions made them, else within `differences.CLOSE`.
+    A manifest that does not match its own checksum, or is not the one expected, ends it: nothing is recomputed from
+    what may be anything. Numbers must be the same to the last bit where the same versions made them, else within
+    `differences.CLOSE`.
 
     Parameters
     ----------
     expect : sha256 that the manifest must have, where it is known from elsewhere; a beginning of 12 digits will do.
     store : where snapshots that a bundle does not carry are looked for; the store if None.
     recompute : what computes the evidence of a request on its data.
+    at_once : told what is wrong with the files before anything is recomputed, which may take minutes; none if None.
 
     Raises
     ------
     ParameterError, SnapshotError
-        If there is no bundle at all: no manifest that is whole, or none of this format.
+        If there is no bundle at all: no manifest, or a whole one that is not of this format.
     """
-    manifest = _read_manifest(folder)
-    identity = sha256_of(read_whole(folder / MANIFEST))
+    identity = _identity(folder)
     problems = [] if expect is None else _other_bundle(identity, expect)
+    try:
+        manifest = unsealed(folder / MANIFEST)
+    except SnapshotError as error:
+        return Verification((*problems, str(error)), (), 0, identity)
+    if problems:
+        return Verification(tuple(problems), (), 0, identity)
+    _refuse_other_format(folder / MANIFEST, manifest)
     problems += _wrong_files(folder, manifest)
     notes = _other_versions(manifest["code"])
     told = _read_evidence(folder / "evidence.json", problems)
@@ -94,6 +109,8 @@ def verify_bundle(
         request = Request.from_json(manifest["request"])
         problems += _other_claims(request)
         problems += _wrong_pages(folder, manifest, request, told)
+        if problems and at_once is not None:
+            at_once(tuple(problems))
         fresh = recompute(request, _history(folder, manifest, request, store))
         numbers = sum(1 for _, value in leaves(fresh) if is_number(value))
         found = [] if told is None else list(differences(told, fresh, exact=not notes))
@@ -103,20 +120,23 @@ def verify_bundle(
     return Verification(tuple(dict.fromkeys(problems)), tuple(notes), numbers, identity)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _identity(folder: Path) -> str:
+    """The sha256 of the manifest; ParameterError where there is none, SnapshotError where it is too large."""
     path = folder / MANIFEST
     if folder.is_symlink() or path.is_symlink() or not path.is_file():
         raise ParameterError(f"a bundle is a folder with a {MANIFEST}, got {folder}")
     if path.stat().st_size > MOST_TOLD:
         raise SnapshotError(f"{path} must have at most {MOST_TOLD:,} bytes, got {path.stat().st_size:,}")
-    manifest = unsealed(path)
+    return sha256_of(read_whole(path))
+
+
+def _refuse_other_format(path: Path, manifest: Mapping[str, Any]) -> None:
     names = {"format", "request", "data", "code", "files", "figures"}
     if set(manifest) != names or manifest["format"] != FORMAT:
         raise SnapshotError(f"{path} must be a manifest of format {FORMAT} with {sorted(names)}")
     plain = ("code", "files", "figures")
     if any(not isinstance(manifest[name], dict) for name in plain):
         raise SnapshotError(f"{path} must name {', '.join(plain)} one by one")
-    return manifest
 
 
 def _other_bundle(identity: str, expect: str) -> list[str]:

@@ -114,10 +114,7 @@ def test_a_pickle_in_a_bundle_is_not_opened(bundle: Path, trap: bytes, name: str
     (bundle / name).write_bytes(trap)
     if name != MANIFEST:
         seal_again(bundle)
-        assert not checked(bundle).holds
-    else:
-        with pytest.raises(SnapshotError):
-            checked(bundle)
+    assert not checked(bundle).holds
 
 
 def test_a_pickle_in_place_of_the_data_is_not_opened(bundle: Path, trap: bytes) -> None:

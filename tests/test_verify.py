@@ -316,27 +316,63 @@ def test_evidence_and_manifests_of_any_shape_are_refused_without_a_crash(bundle:
                 assert not checked(bundle).holds, (key, value)
 
 
+def never(*_: object) -> Any:
+    raise AssertionError("nothing is recomputed")
+
+
 @pytest.mark.parametrize(
-    ("payload", "error"),
-    [
-        (b"", SnapshotError),
-        (b"[1, 2]", SnapshotError),
-        (b'{"manifest": "' + b"0" * 64 + b'"}', SnapshotError),
-        (sealed({"format": 1}), SnapshotError),
-        (b"[" * 100_000, SnapshotError),
-    ],
+    "payload", [b"", b"[1, 2]", b'{"manifest": "' + b"0" * 64 + b'"}', b"[" * 100_000], ids=range(4)
 )
-def test_what_is_no_manifest_is_refused(bundle: Path, payload: bytes, error: type[Exception]) -> None:
+def test_what_is_no_manifest_does_not_hold(bundle: Path, payload: bytes) -> None:
     (bundle / MANIFEST).write_bytes(payload)
-    with pytest.raises(error):
+    found = verify_bundle(bundle, recompute=never)
+    assert not found.holds
+    assert found.identity == sha256_of(payload)
+
+
+def test_a_whole_manifest_of_another_format_is_no_bundle(bundle: Path) -> None:
+    (bundle / MANIFEST).write_bytes(sealed({"format": 1}))
+    with pytest.raises(SnapshotError, match="of format"):
         checked(bundle)
 
 
-def test_a_cut_manifest_and_a_missing_one_are_refused(bundle: Path, tmp_path: Path) -> None:
+def test_a_byte_more_in_a_manifest_ends_with_one_at_once(bundle: Path) -> None:
+    """And not with 2, as where there is no bundle: somebody changed this one."""
+    with (bundle / MANIFEST).open("ab") as manifest:
+        manifest.write(b"x")
+    assert verify_bundle(bundle, recompute=never).numbers == 0
+    told = CliRunner().invoke(app, ["verify", str(bundle)])
+    assert told.exit_code == 1, told.output
+    assert "WRONG" in told.stdout
+    assert "does not hold: 1 problem(s); 0 numbers recomputed" in told.stdout
+
+
+def test_another_bundle_than_was_meant_is_told_without_recomputing(bundle: Path) -> None:
+    (problem,) = verify_bundle(bundle, expect="0" * 12, recompute=never).problems
+    assert "must have the sha256 000000000000" in problem
+    told = CliRunner().invoke(app, ["verify", str(bundle), "--expect", "0" * 12, "--json"])
+    assert told.exit_code == 1, told.output
+    assert json.loads(told.stdout)["numbers"] == 0
+
+
+@pytest.mark.parametrize("tamper", [added, removed, wrong_number])
+def test_a_file_that_was_altered_is_told_before_anything_is_recomputed(bundle: Path, tamper: Tamper) -> None:
+    tamper(bundle)
+    heard: list[str] = []
+
+    def listening(*request: Any) -> Any:
+        assert heard
+        return recomputed(*request)
+
+    found = verify_bundle(bundle, recompute=listening, at_once=heard.extend)
+    assert set(heard) <= set(found.problems)
+    assert found.numbers > 1000
+
+
+def test_a_cut_manifest_and_a_missing_one_are_told_apart(bundle: Path) -> None:
     manifest = bundle / MANIFEST
     manifest.write_bytes(manifest.read_bytes()[:-10])
-    with pytest.raises(SnapshotError, match="no manifest"):
-        checked(bundle)
+    assert any("no manifest" in problem for problem in checked(bundle).problems)
     manifest.unlink()
     with pytest.raises(ParameterError, match="a folder with a manifest"):
         checked(bundle)
@@ -400,9 +436,11 @@ def test_differences_name_the_number_and_both_values() -> None:
 
 def test_the_command_ends_with_one_and_says_what_is_wrong(bundle: Path) -> None:
     set_at("effect.candidate.coverage", 0.9999)(bundle)
+    added(bundle)
     told = CliRunner().invoke(app, ["verify", str(bundle), "--jobs", "1"])
     assert told.exit_code == 1, told.output
     assert "WRONG: effect.candidate.coverage: the bundle says 0.9999, recomputed" in told.stdout
+    assert "WRONG: 'notes.txt' is in the folder and no part of the bundle" in told.stderr
     nothing = CliRunner().invoke(app, ["verify", str(bundle / "nowhere")])
     assert nothing.exit_code == 2
 
