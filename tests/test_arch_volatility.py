@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from test_garch import history, simulated, struck
+from threadpoolctl import threadpool_limits
 
 from data import ConvergenceError, Coverage, Floats, HistoryError, MarketHistory, ParameterError
 from margin_models import ArchVolatility, EwmaVolatility, FilteredHistoricalVaR, GarchVolatility
@@ -37,12 +38,13 @@ def process(name: str) -> Any:
 
 
 def theirs(returns: Floats, name: str, horizon: int = 1, **asked: Any) -> Floats:
-    """arch's own variances of the newest row, (horizon,), in the units of the returns (T,)."""
+    """arch's own variances of the newest row, (horizon,), in the units of the returns (T,), found on one thread too."""
     from arch.univariate import ZeroMean
 
     level = float(np.mean(returns**2))
     model = ZeroMean(returns / np.sqrt(level), volatility=process(name), rescale=False)
-    fit = model.fit(disp="off", tol=1e-12, show_warning=False, options={"maxiter": 1000})
+    with threadpool_limits(1):
+        fit = model.fit(disp="off", tol=1e-12, show_warning=False, options={"maxiter": 1000})
     told = fit.forecast(horizon=horizon, reindex=False, **asked).variance.to_numpy()[-1]
     return np.asarray(level * told)
 

@@ -183,5 +183,5 @@ def test_every_draw_has_its_scale_at_any_level(level: float) -> None:
 
 def test_scorecards_show_themselves() -> None:
     card = score(random_replay())
-    assert "equal_margin" in card._repr_html_()
+    assert f"{card.coverage:.2%}" in card._repr_html_()
     assert isinstance(card.to_frame(), pd.DataFrame)

@@ -89,7 +89,7 @@ def stored(registry: Registry, study: str) -> tuple[Counter[str], Counter[str], 
     """How many runs there are of each entry, how many versions of each model, and how runs ended."""
     experiment = registry.client.get_experiment_by_name("nightly")
     assert experiment is not None
-    runs = registry.client.search_runs([experiment.experiment_id], f"attributes.run_name LIKE '{study} %'")
+    runs = registry.client.search_runs([experiment.experiment_id], f"attributes.run_name LIKE '%, {study}'")
     versions = registry.client.search_model_versions(f"name = '{study}.two'")
     entries = Counter(run.data.tags[ENTRY] for run in runs)
     return entries, Counter(one.tags[MODEL] for one in versions), {run.info.status for run in runs}
@@ -270,7 +270,7 @@ def test_an_answer_that_is_lost_makes_no_second_run(tmp_path: Path, mlflow_serve
         assert_told_once(registry, tmp_path, 1)
         experiment = registry.client.get_experiment_by_name("nightly")
         assert experiment is not None
-        (run,) = registry.client.search_runs([experiment.experiment_id], "attributes.run_name LIKE 'lossy %'")
+        (run,) = registry.client.search_runs([experiment.experiment_id], "attributes.run_name LIKE '%, lossy'")
         (point,) = registry.client.get_metric_history(run.info.run_id, "two/static/equal_margin")
     assert point.value == run.data.metrics[point.key]
 
