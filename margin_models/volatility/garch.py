@@ -70,8 +70,8 @@ class GarchVolatility(VolatilityForecaster):
     Persistence is searched up to 0.9999, because heavy-tailed series of short rows often estimate 1.
 
     `fit_many` takes every window of every asset in one call, each from where the one before it ended, unless that is
-    later or more than a tenth of the rows are new; its forecasts are those of a loop of fits to 1e-5 of themselves, mostly to 1e-6. A likelihood may have two
-    summits nearly as high: then either way can end on the lower.
+    later or more than a tenth of the rows are new; its forecasts are those of a loop of fits to 1e-5 of themselves,
+    mostly to 1e-6. A likelihood may have two summits nearly as high: then either way can end on the lower.
 
     A fit that fails a gate (`refusal`) never becomes a forecast: the asset is forecast by EWMA(0.94) until the next
     fit, `failures_` says why, and one line at level INFO goes to the log "marginlab".
